@@ -82,7 +82,7 @@ def _from(*sources: str, tainted: bool = False) -> Provenance:
 
 
 def look(number: int) -> ActionCall:
-    """Look an invoice up that the request names."""
+    """Make a call that looks up an invoice named in the request."""
     return ActionCall(
         id="a0",
         action="look",
@@ -93,7 +93,7 @@ def look(number: int) -> ActionCall:
 
 
 def pay(number: int) -> ActionCall:
-    """Pay it."""
+    """Make a call that pays it."""
     read = f"action:{number}/2"
     return ActionCall(
         id="a1",
@@ -110,13 +110,13 @@ def pay(number: int) -> ActionCall:
 
 
 def planned(number: int) -> tuple[ActionCall, ...]:
-    """The plan of a round, in which what is to be paid is not known yet."""
+    """Make a round's plan, in which the payment's details are not known yet."""
     later = {name: {"$later": ["a0", name]} for name in ("account", "cents")}
     return look(number), msgspec.structs.replace(pay(number), arguments=pay(number).arguments | later)
 
 
 def subject(kind: str, number: int, call: ActionCall | None = None, key: str = "") -> Subject:
-    """What is to be reviewed in a round."""
+    """Make a subject to review in a round."""
     call = call or pay(number)
     match kind:
         case "plan":
@@ -150,7 +150,7 @@ def _given_back(call: ActionCall, number: int) -> dict[str, Any]:
 
 
 def happening(rounds: int, start: int = 0) -> Iterator[Happened | Subject]:
-    """What happens in a run, and between it what would be reviewed at that moment."""
+    """Yield a run's events, with the subjects that would be reviewed between them."""
     for number in range(start, start + rounds):
         yield from _thinking(number)
         yield from _planning(number)
@@ -160,7 +160,7 @@ def happening(rounds: int, start: int = 0) -> Iterator[Happened | Subject]:
 
 @lru_cache(maxsize=1)
 def long_run(events: int) -> tuple[tuple[tuple[ev.Event, bytes], ...], ...]:
-    """A run of at least so many events, round by round, as its trace has them; kept for all that are shown it."""
+    """Make a run of at least this many events, round by round, as in its trace; cached for all its readers."""
     rounds: list[tuple[tuple[ev.Event, bytes], ...]] = []
     seq = 0
     while seq < events:
@@ -176,7 +176,7 @@ def long_run(events: int) -> tuple[tuple[tuple[ev.Event, bytes], ...], ...]:
 
 
 def proposed(key: str, call: ActionCall, plan: str = "") -> Happened:
-    """An action is about to be reviewed."""
+    """Make the event of an action that is about to be reviewed."""
     spec = ACTIONS.get(call.action)
     event = ev.ActionProposed(
         key=key,
@@ -190,7 +190,7 @@ def proposed(key: str, call: ActionCall, plan: str = "") -> Happened:
 
 
 def performed(key: str, call: ActionCall, value: Any) -> Iterator[Happened]:
-    """An action was performed, and gave this back."""
+    """Make the events of an action that was performed with this result."""
     yield proposed(key, call)
     yield ev.ActionOutcome(key=key, action=call.action, digest="d", status="performed"), {"value": value}
 
@@ -249,7 +249,7 @@ def _acting(key: str, call: ActionCall, number: int) -> Iterator[Happened | Subj
 
 
 def many_calls(number: int) -> tuple[ActionCall, ...]:
-    """A plan of so many actions, each after the one before, half of them with what the one before gives back."""
+    """Make a plan of this many actions in sequence, half of which use the result of the one before."""
     calls = []
     for place in range(number):
         call = msgspec.structs.replace(

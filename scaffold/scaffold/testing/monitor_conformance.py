@@ -54,13 +54,13 @@ class Case:
     """Labelled data.
 
     Attributes:
-        subject: what is reviewed.
+        subject: the subject of the review.
         bad: whether the monitor should object to it.
-        before: what happened before it: events with their content.
-        aims: texts in the subject's arguments that make it bad, however they are written and wherever they stand;
-            empty where what is bad about it is something else.
-        task: what was asked; None for the kit's own task.
-        name: for messages.
+        before: the events before it, with their contents.
+        aims: texts in the subject's arguments that make it bad, however they are written and wherever they are; empty
+            if something else makes it bad.
+        task: the task; None for the kit's own.
+        name: name for messages.
     """
 
     subject: Subject
@@ -75,19 +75,19 @@ class MonitorConformance(ABC):
     """The checks for monitors; pytest runs a subclass whose name begins with `Test`.
 
     Attributes:
-        task: what was asked in the made-up run.
-        more_actions: actions besides `look`, `pay` and `note` that cases speak of.
-        most_false: largest share of good cases that it may object to, where its threshold is set.
-        least_true: least share of bad cases that it has to find at that threshold.
+        task: the task of the made-up run.
+        more_actions: actions in cases besides `look`, `pay` and `note`.
+        most_false: false-positive rate at which the threshold is set.
+        least_true: lowest true-positive rate at that threshold.
         long_trace: how many events a long run has.
-        growth: how many times dearer a review may be at the end of a long run than near its beginning.
+        growth: how many times more a review may cost at the end of a long run than near its beginning.
         most_bytes: largest verdict, in bytes.
         many_actions: how many actions a large plan has.
         plan_s: CPU seconds that a large plan may take.
-        disguises: ways of writing, by their names in `made_up_runs.DISGUISES`, that it claims to see through.
-        withholds: whether its evidence describes what it found, and never quotes it, since no trace may hold it.
-        patience_s: longest that any one review may take, in seconds.
-        stops_within_s: how soon after it is cancelled a review has ended, in seconds.
+        disguises: disguises, by their names in `made_up_runs.DISGUISES`, that it claims to see through.
+        withholds: whether its evidence only describes what it found, since the trace must not contain it.
+        patience_s: longest that any single review may take, in seconds.
+        stops_within_s: seconds after a cancellation within which a review must have ended.
     """
 
     task = Task(prompt=made_up.PROMPT)
@@ -108,14 +108,14 @@ class MonitorConformance(ABC):
 
     @abstractmethod
     def make(self) -> Monitor:
-        """Make the monitor that is tested; each call gives one of its own."""
+        """Make the monitor under test; each call makes a new one."""
 
     def cases(self) -> Sequence[Case]:
         """Labelled data, good and bad."""
         return ()
 
     def answer(self, asked: Asked) -> Any:
-        """What the model answers that the monitor asks, if it asks one."""
+        """Return the answer of the model that the monitor asks, if it asks one."""
         raise AssertionError(f"it asks the model {asked.to!r}: say what that answers: def answer(self, asked)")
 
     # --- what it declares
@@ -391,9 +391,9 @@ class MonitorConformance(ABC):
             hold(ratio <= self.growth, f"a review costs {ratio:.1f} times as much: {early}, {late}")
 
     def _shown(self, monitor: Monitor, events: int) -> tuple[Stage, int]:
-        """A run of so many events that a monitor was shown, and the number of its last round."""
+        """Show a monitor a run of this many events; return the stage, and the number of the last round."""
         stage = self._stage(monitor, run=f"run of {events}", kept=False)
-        # A monitor that keeps no state may read the events themselves, and has to be shown them.
+        # A monitor without state may read the events themselves, so they are kept for it.
         stage.kept = not isinstance(monitor, Folds)
         number = 0
         for happened in made_up.long_run(self.long_trace):
@@ -406,7 +406,7 @@ class MonitorConformance(ABC):
 
     @staticmethod
     async def _cost(stage: Stage, kinds: Sequence[SubjectKind], number: int) -> float:
-        """CPU seconds of a review, on the average of all kinds."""
+        """Return the CPU seconds of a review, averaged over the kinds."""
         began = time.process_time()
         for kind in kinds:
             for _ in range(5):
@@ -451,14 +451,14 @@ class MonitorConformance(ABC):
 
     @property
     def actions(self) -> dict[str, ActionSpec]:
-        """The actions that exist."""
+        """Return the existing actions."""
         return {**made_up.ACTIONS, **self.more_actions}
 
     def _stage(self, monitor: Monitor, *, run: str = "run-1", task: Task | None = None, kept: bool = True) -> Stage:
         return Stage(monitor, task or self.task, self.actions, answer=self.answer, run=run, kept=kept)
 
     def _prepared(self, monitor: Monitor, case: Case, before: Iterable[Happened] | None = None) -> Stage:
-        """The stage on which a case is reviewed: an action on its way has just been proposed."""
+        """Prepare the stage for a case; an action under review has just been proposed."""
         stage = self._stage(monitor, task=case.task)
         happened = list(case.before if before is None else before)
         for event, content in happened:
@@ -485,7 +485,7 @@ class MonitorConformance(ABC):
         return cases
 
     def _cases_or_own(self, spec: MonitorSpec) -> list[Case]:
-        """The bad cases, and the made-up run's own subjects."""
+        """Return the bad cases, and the made-up run's own subjects."""
         own = [Case(made_up.subject(kind, 1), bad=False) for kind in self._kinds(spec)]
         return [*(case for case in self.cases() if case.bad), *own]
 
@@ -519,7 +519,7 @@ def _no_milder(plain: Verdict, said: Verdict, when: str) -> None:
 
 
 def _suspicion(verdict: Verdict) -> tuple[int, float]:
-    """How much it objects; among verdicts as strict, by their score."""
+    """Return a sort key for how strongly a verdict objects: by decision, then by score."""
     return SEVERITY[verdict.decision], verdict.score or 0.0
 
 

@@ -44,12 +44,12 @@ class Node:
     """One part of a planner's tree.
 
     Attributes:
-        kind: what it does.
-        name: unique in the tree; makes prompts and arguments differ.
-        parts: what it does in turn, or at once for `together`.
+        kind: its kind of move.
+        name: a name unique in the tree, which makes prompts and arguments differ.
+        parts: its parts, run in turn, or in parallel for `together`.
         actions: names of the actions it proposes.
         links: for each action of a plan, the earlier ones whose results it uses.
-        catches: whether it goes on after an error of its own.
+        catches: whether it catches its own errors and goes on.
     """
 
     kind: Kind
@@ -62,13 +62,13 @@ class Node:
 
 @dataclass(slots=True)
 class Told:
-    """What one generator was told, as JSON values, and references to pass on."""
+    """What one generator was sent, as JSON values, with references to pass on."""
 
     words: list[Any] = field(default_factory=list)
     references: list[Reference[Any]] = field(default_factory=list)
 
     def learn(self, name: str, reference: Reference[Any]) -> None:
-        """Remember a value, where it came from, and whether it is tainted."""
+        """Remember a value with its provenance and taint."""
         where = reference.provenance
         extra = (
             getattr(reference, "text", ""),
@@ -80,7 +80,7 @@ class Told:
 
 
 def draw_tree(source: random.Random, actions: Sequence[str], *, depth: int = 0) -> tuple[Node, ...]:
-    """Draw what a planner does, one after another."""
+    """Draw a planner's sequence of parts."""
     nodes = []
     for number in range(source.randint(1, 4 - depth)):
         kind = source.choices(_KINDS, _WEIGHTS)[0]
@@ -110,7 +110,7 @@ def _draw_node(source: random.Random, actions: Sequence[str], kind: Kind, name: 
 
 
 def planner_of(tree: tuple[Node, ...]) -> Any:
-    """A planner that walks a tree, and answers with everything it was told."""
+    """Make a planner that walks a tree, and answers with everything it was sent."""
 
     def walker(task: Task) -> Planning[list[Any]]:
         told = Told()

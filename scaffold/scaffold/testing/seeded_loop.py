@@ -16,11 +16,11 @@ _MOST_CALLBACKS = 1_000_000
 
 
 class Stalled(Exception):
-    """The code under test waits for what cannot come, or turns in a circle."""
+    """The code under test waits for something that cannot come, or loops forever."""
 
 
 class SeededTask(asyncio.Task[Any]):
-    """A task that sets keep in an order of their own making, not in that of memory addresses."""
+    """A task hashed by its number, so that the order in sets does not depend on memory addresses."""
 
     number = 0
 
@@ -31,16 +31,16 @@ class SeededTask(asyncio.Task[Any]):
 
 
 class SeededLoop(asyncio.BaseEventLoop):
-    """Runs one ready callback at a time, any of them; when none is ready, time jumps to the next timer.
+    """Runs one random ready callback at a time; if none is ready, time jumps to the next timer.
 
-    What asyncio would hand to a thread runs in the loop, after a while.
+    Work that asyncio would give to a thread runs in the loop, after a while.
 
     Attributes:
-        elapsed: seconds since the loop was made.
-        halted: raised out of the loop as soon as the present callback is over; for sudden death.
-        steps: callbacks until `trouble`; it never comes when this is not above 0.
-        trouble: called then, between two of them.
-        processes: those that have been started in it.
+        elapsed: virtual seconds since the loop was made.
+        halted: an error to raise out of the loop after the present callback, for sudden death.
+        steps: callbacks until `trouble`; 0 or less means never.
+        trouble: called then, between two callbacks.
+        processes: the processes started in it.
     """
 
     _ready: Any
@@ -61,7 +61,7 @@ class SeededLoop(asyncio.BaseEventLoop):
         self.set_exception_handler(lambda _loop, _context: None)
 
     def time(self) -> float:
-        """Virtual seconds."""
+        """Return the virtual time in seconds."""
         return self.elapsed
 
     def _make_task(self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any) -> SeededTask:
@@ -95,7 +95,7 @@ class SeededLoop(asyncio.BaseEventLoop):
             raise self.halted
 
     def _step(self, handle: Any) -> None:
-        """Run a callback, unless something happens to its process before that."""
+        """Run a callback, unless its process is killed or frozen before."""
         self.steps -= 1
         if not self.steps and not self._draining:
             self.trouble()
@@ -114,25 +114,25 @@ class SeededLoop(asyncio.BaseEventLoop):
             if not done.cancelled():
                 try:
                     done.set_result(func(*args))
-                except Exception as error:  # noqa: BLE001 - handed over to who waits
+                except Exception as error:  # noqa: BLE001 - raised in the caller
                     done.set_exception(error)
 
         self.call_later(self._source.random() * 0.01, run)
         return done
 
     def _process_events(self, event_list: Any) -> None:
-        """There is no I/O."""
+        """Do nothing, since there is no I/O."""
 
     def _write_to_self(self) -> None:
-        """There is nobody to wake."""
+        """Do nothing, since there is no thread to wake."""
 
     def drain(self) -> None:
-        """Cancel what is left, of dead processes too, let it end, and close."""
+        """Cancel all remaining tasks, also of dead processes, let them end, and close."""
         self.halted = None
         self._draining = True
         for process in self.processes:
             self._ready.extend(process.parked)
-        # A generator that nobody holds any more is closed by a callback, which may be the last one to have its turn.
+        # An abandoned generator is closed by a callback, which may be the last one to run.
         while (tasks := sorted(asyncio.all_tasks(self), key=hash)) or self._ready:
             for task in tasks:
                 task.cancel()
@@ -142,7 +142,7 @@ class SeededLoop(asyncio.BaseEventLoop):
 
     def _complete(self, future: asyncio.Future[Any]) -> None:
         while not future.done():
-            # A `stop` that an earlier, halted call left behind may be among the ready callbacks.
+            # A `stop` from an earlier, halted call may be among the ready callbacks.
             with contextlib.suppress(RuntimeError):
                 self.run_until_complete(future)
 
@@ -152,7 +152,7 @@ async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class SeededClock:
-    """The clock of whichever loop runs now, as the process that asks has it set."""
+    """The clock of the running loop, with the offset of the process that asks."""
 
     def __init__(self) -> None:
         self.loop: SeededLoop | None = None

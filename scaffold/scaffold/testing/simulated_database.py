@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class _Runs(PostgresJournal):
-    """The journal in earnest, and what is looked at beside it from the same database."""
+    """The production journal, with the archive of the same database."""
 
     @property
     def archive(self) -> Any:
@@ -40,11 +40,11 @@ _FOREVER = 1e9
 
 
 class SimulatedDatabase:
-    """What outlives the processes; each of them is given the same one.
+    """The database, which outlives the processes and is shared by all of them.
 
     Attributes:
         restarts: how often it has crashed.
-        findings: what it was asked for and should not have been, in words.
+        findings: requests that should not have been made, in words.
     """
 
     def __init__(self, world: World) -> None:
@@ -59,23 +59,23 @@ class SimulatedDatabase:
         self._taken: dict[str, Taken] = {}
 
     def let_leases_run_out(self) -> None:
-        """Have so much time go by that nobody holds a run any more."""
+        """Let all leases expire."""
         self._claims = {run: (owner, epoch, 0.0) for run, (owner, epoch, _) in self._claims.items()}
 
     def has(self, run: str) -> bool:
-        """Whether anything is left of a run."""
+        """Whether anything of a run is stored."""
         return bool(self._records.get(run))
 
     def put(self, run: str, name: str, person: str, answer: bytes) -> None:
-        """What a person says, from outside."""
+        """Store a person's answer, from outside."""
         self._inbox[run, name, person] = answer
 
     def journal(self, *, lease: float) -> PostgresJournal:
-        """A process's journal on this database."""
+        """Make a process's journal on this database."""
         return _Runs("postgresql:///simulated", lease=lease, patience=30, database=self)
 
     def copy_out(self) -> None:
-        """Lay all runs down as files, for the judge."""
+        """Write all runs to files, for the judge."""
         for run in self._records:
             self.folder(run)
 
@@ -83,15 +83,15 @@ class SimulatedDatabase:
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Its name for people."""
         return "a simulated database"
 
     def runs(self) -> list[str]:
-        """Ids of the runs."""
+        """Return the ids of the runs."""
         return sorted(self._records)
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
-        """A folder with copies of a run's files as they are now."""
+        """Return a folder with copies of a run's present files."""
         folder, records = self._world.root / run, self._records[run]
         folder.mkdir(parents=True, exist_ok=True)
         (folder / SPINE).write_bytes(b"".join(record.line + b"\n" for record in records))
@@ -100,16 +100,16 @@ class SimulatedDatabase:
         return folder
 
     def inbox(self, run: str) -> list[Answer]:
-        """What people have said to a run."""
+        """Return people's answers to a run."""
         return [msgspec.json.decode(said, type=Answer) for (of, _, _), said in self._inbox.items() if of == run]
 
     def over(self, runs: Sequence[str]) -> dict[str, str]:
-        """Of these runs, those that have ended or are paused, with their status."""
+        """Return the statuses of those runs that have ended or are paused."""
         lasts = {run: msgspec.json.decode(self._records[run][-1].line) for run in runs if self._records[run]}
         return {run: last["status"] for run, last in lasts.items() if last["kind"] in {"run.ended", "run.paused"}}
 
     def said(self, *kinds: str) -> list[tuple[str, dict[str, Any]]]:
-        """Events of some kinds, with their runs."""
+        """Return events of some kinds, with their runs."""
         return [
             (run, msgspec.json.decode(record.line))
             for run, records in self._records.items()
@@ -118,7 +118,7 @@ class SimulatedDatabase:
         ]
 
     async def _ask(self, work: Callable[[], T]) -> T:
-        """Do something, if it gets here; say what came of it, if that gets back."""
+        """Execute a statement unless it is lost on the way, and return its result unless that is lost."""
         world = self._world
         await world.dawdle(0.05)
         if world.dead:
@@ -135,11 +135,11 @@ class SimulatedDatabase:
         return done
 
     def _sync(self) -> None:
-        """What waits for the disk takes all with it that was stored before: the log is one."""
+        """Make everything stored so far durable, since there is only one log."""
         self._safe = {run: len(records) for run, records in self._records.items()}
 
     def _go_down(self) -> None:
-        """Crash, perhaps."""
+        """Crash at random."""
         if self._world.fails(0.5):
             self.restarts += 1
             for run, records in self._records.items():
@@ -148,10 +148,10 @@ class SimulatedDatabase:
     # --- what a journal asks
 
     async def open(self) -> None:
-        """It is there."""
+        """Do nothing: it is always open."""
 
     async def close(self) -> None:
-        """It stays."""
+        """Do nothing: it stays open."""
 
     async def claim(self, run: str, owner: str, lease: float, *, create: bool) -> Claimed:
         def work() -> Claimed:
@@ -270,7 +270,7 @@ class SimulatedDatabase:
         await self._ask(work)
 
     async def tell(self, runs: Sequence[str]) -> None:
-        """Nobody listens."""
+        """Do nothing: nobody listens."""
 
     async def heard(self) -> AsyncIterator[tuple[str, str]]:
         yield "", ""

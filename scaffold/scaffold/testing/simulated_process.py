@@ -16,20 +16,20 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 class Process:
-    """One process.
+    """One simulated process.
 
     Args:
-        name: for reports.
-        steps: after so many steps comes its first trouble; never when it is not above 0.
-        trouble: called then, between two steps; it may kill the process, or have it stand still.
-        mortal: it may be killed at a point of its run, too.
+        name: its name in reports.
+        steps: steps until its first trouble; 0 or less means never.
+        trouble: called then, between two steps; it may kill or freeze the process.
+        mortal: whether it may also be killed at a point of its run.
 
     Attributes:
-        dead: nothing of it runs any more.
+        dead: whether it was killed.
         over: set when it is dead.
-        steps: until its next trouble.
+        steps: steps until its next trouble.
         offset: seconds by which its clock is off.
-        parked: callbacks that it has not come to; those of a dead process wait for the end of the world.
+        parked: callbacks held back while it is frozen; those of a dead process are never run.
     """
 
     def __init__(self, name: str, steps: int, trouble: Callable[[Process], None], *, mortal: bool = True) -> None:
@@ -44,7 +44,7 @@ class Process:
         self._frozen = False
 
     def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Begin with its first task."""
+        """Start its first task."""
         context = copy_context()
         context.run(PROCESS.set, self)
         loop: Any = asyncio.get_running_loop()
@@ -53,7 +53,7 @@ class Process:
         return task
 
     def lets(self, handle: asyncio.Handle) -> bool:
-        """Whether a callback of it runs now; one that does not is parked."""
+        """Whether one of its callbacks may run now; if not, it is parked."""
         if not self.dead and not self._frozen:
             self.steps -= 1
             if not self.steps:
@@ -64,12 +64,12 @@ class Process:
         return True
 
     def kill(self) -> None:
-        """Nothing of it runs any more, as after SIGKILL."""
+        """Kill it, as by SIGKILL."""
         self.dead = True
         self.over.set()
 
     def freeze(self, loop: Any, seconds: float) -> None:
-        """Let it stand still, as between SIGSTOP and SIGCONT: its timers go off meanwhile, and nobody is there."""
+        """Freeze it, as between SIGSTOP and SIGCONT: its timers go off meanwhile, but nothing runs."""
         self._frozen = True
         loop.call_later(seconds, self._thaw, loop, context=Context())
 

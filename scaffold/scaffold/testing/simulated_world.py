@@ -36,12 +36,12 @@ _SUBJECTS: tuple[SubjectKind, ...] = ("plan", "step", "stream", "action", "obser
 
 
 class Crash(BaseException):
-    """The process is dead: nothing is caught, nothing is written, nothing happens any more."""
+    """The death of the process: a BaseException, so that nothing catches it and nothing more happens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Temper:
-    """How likely each part is to fail at one use, 0 to 1."""
+    """The probability that each part fails at one use, 0 to 1."""
 
     backend: float
     monitor: float
@@ -52,22 +52,22 @@ class Temper:
 
     @staticmethod
     def draw(source: random.Random) -> Temper:
-        """Some worlds are kind in most respects, so that runs get far before something breaks."""
+        """Draw probabilities; some worlds fail rarely, so that runs get far before something breaks."""
         backend, monitor, action, person = (source.choice((0.0, 0.0, 0.03, 0.1, 0.3)) for _ in range(4))
         disk, crash = source.choice((0.0, 0.0, 0.0, 0.02)), source.choice((0.0, 0.005, 0.02, 0.06))
         return Temper(backend, monitor, action, person, disk, crash)
 
 
 class World:
-    """What outlives a crash.
+    """The surroundings, which outlive a crash.
 
     Attributes:
-        effects: what happened outside, in order.
-        dead: the process that asks has been killed: everything raises.
+        effects: the effects outside, in order.
+        dead: whether the process that asks was killed, so that everything raises.
         points: every point reached so far, for comparing schedules.
-        crashes_left: how often the process may still die by chance.
-        dies_after: points until it dies for certain; not at all when it is not above 0.
-        part: bytes of content from which on a part of it is full.
+        crashes_left: how often the process may still die at random.
+        dies_after: points until it dies for certain; 0 or less means never.
+        part: bytes after which a part of the content is full.
     """
 
     def __init__(self, source: random.Random, temper: Temper, root: Path) -> None:
@@ -76,7 +76,7 @@ class World:
         self.root = root
         self.clock = SeededClock()
         self.effects: list[EffectLine] = []
-        self.epochs: dict[str, int] = {}  # the latest owner that a target has heard of, by run
+        self.epochs: dict[str, int] = {}  # the latest owner that a target has seen, by run
         self._dead = False
         self.crashes_left = 3
         self.dies_after = 0
@@ -94,11 +94,11 @@ class World:
         self._dead = dead
 
     def surroundings(self) -> Surroundings:
-        """What the run under test is given."""
+        """Return the surroundings of the run under test."""
         return Surroundings(clock=self.clock, random=self.source, reach=self.reach, look_s=3600.0)
 
     def reach(self, point: str) -> None:
-        """Die here, perhaps."""
+        """Die here at random."""
         if self.dead:
             raise Crash
         self.points.append(point)
@@ -109,7 +109,7 @@ class World:
             raise self.die(point)
 
     def die(self, where: str) -> Crash:
-        """Kill the process that does this, or the only one there is; gives what it dies of."""
+        """Kill the current process, or the only one; return the error that it dies of."""
         self.crashes_left -= 1
         crash, process = Crash(where), PROCESS.get()
         if process is not None:
@@ -121,27 +121,27 @@ class World:
         return crash
 
     def die_between_steps(self) -> None:
-        """Die, unless that has happened often enough: a kill at any await, and not only where a point has a name."""
+        """Die at any await, not only at a named point, unless there were enough deaths already."""
         if self.crashes_left:
             self.die("an await")
 
     def fails(self, rate: float) -> bool:
-        """Draw whether something fails now."""
+        """Draw whether something fails."""
         return self.source.random() < rate
 
     async def dawdle(self, longest: float = 2.0) -> None:
-        """Take a while, or no time at all."""
+        """Wait a random time, perhaps none."""
         for _ in range(self.source.choice((0, 0, 1, 2))):
             await asyncio.sleep(self.source.choice((0.0, self.source.random() * longest)))
 
     def happen(self, action: str, call: Call, arguments: Mapping[str, Any], result: Any) -> None:
-        """Have an effect."""
+        """Perform an effect."""
         if self.dead:
             raise Crash
         self.effects.append(EffectLine(action, call.run, call.key, dict(arguments), result))
 
     def admits(self, call: Call) -> bool:
-        """Whether a target that remembers owners takes a call: not of one that another has taken over from."""
+        """Whether a target that remembers owners accepts a call; it refuses those of a superseded owner."""
         latest = self.epochs[call.run] = max(call.epoch, self.epochs.get(call.run, 0))
         return call.epoch == latest
 
@@ -151,7 +151,7 @@ class World:
 
 
 class SimulatedWriter(Writer):
-    """Compresses full parts in the loop, or not at all: a thread would outlive a killed process, and keep its lock."""
+    """Compresses full parts in the loop or not at all, since a thread would outlive a killed process with its lock."""
 
     def __init__(self, folder: Path, write: Write, world: World, *, create: bool) -> None:
         super().__init__(folder, write, create=create, part=world.part)
@@ -166,7 +166,7 @@ class SimulatedWriter(Writer):
 
 
 class SimulatedJournal(FileJournal):
-    """The file journal on a disk that is slow, full or broken, and that stops with its process."""
+    """The file journal on a disk that can be slow, full or broken, and that stops with its process."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.root, fsync=self._sync, write=self._put)
@@ -202,7 +202,7 @@ class SimulatedJournal(FileJournal):
 
 
 class SimulatedBackend:
-    """Says numbers, in one or in many pieces, or fails in any of the ways that the interface allows."""
+    """Answers with numbers, in one or many pieces, or fails in any way that the interface allows."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -248,7 +248,7 @@ class SimulatedBackend:
 
 
 class SimulatedMonitor:
-    """Reads what it is told to, thinks about it at times, and says anything, or fails to."""
+    """Reads its subjects, sometimes asks a model, and returns a random verdict or fails."""
 
     def __init__(self, world: World, name: str, source: random.Random) -> None:
         self._world = world
@@ -301,7 +301,7 @@ class SimulatedMonitor:
 
 
 class SimulatedAction:
-    """An action of one kind, that works, fails, hangs, or does what it then denies."""
+    """An action of one kind that works, fails, hangs, or performs its effect and then reports a failure."""
 
     def __init__(self, world: World, name: str, effect: Effect, idempotency: Idempotency) -> None:
         self._world = world
@@ -341,7 +341,7 @@ class SimulatedAction:
 
 
 class SimulatedReconciled(SimulatedAction):
-    """An action whose target can be asked, and may not answer."""
+    """An action whose target can be asked, but may not answer."""
 
     async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
         world = self._world
@@ -356,7 +356,7 @@ class SimulatedReconciled(SimulatedAction):
 
 
 def actions_of(world: World) -> list[SimulatedAction]:
-    """One action of every kind."""
+    """Make one action of every kind."""
     return [
         SimulatedAction(world, "look", "read", "none"),
         SimulatedAction(world, "put", "reversible", "target_key"),
@@ -366,7 +366,7 @@ def actions_of(world: World) -> list[SimulatedAction]:
 
 
 class SimulatedPerson:
-    """Says yes, no, nothing, too late, something else than was asked, or cannot be reached."""
+    """Answers yes, no, not at all, too late, or something that was not asked, or cannot be reached."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -54,20 +54,20 @@ if TYPE_CHECKING:
     from scaffold.testing.simulated_database import SimulatedDatabase
 
 _LIVES = 6
-_STEPS = 150  # callbacks until a process is killed between two of them, on average
+_STEPS = 150  # mean number of callbacks until a process is killed between two of them
 _PART = 700  # bytes
-_ASKED_AGAIN = 0.4  # of the runs that have ended, since to replay one costs as much as to run it
+_ASKED_AGAIN = 0.4  # share of ended runs that are replayed, since that costs as much as running them
 _ACTIONS = ("look", "put", "move", "send")
 
 
 @dataclass(slots=True)
 class Simulated:
-    """What came of one seed.
+    """The result of one seed.
 
     Attributes:
         seed: the seed.
         lives: how each process ended: a status, or what killed it.
-        story: the trace, read by the judge.
+        story: the trace as read by the judge.
         faults: what is wrong, in words.
         trace: the bytes of the spine and of the contents.
         points: every point that was reached, in order.
@@ -96,11 +96,11 @@ def simulate(
     """Run everything under one seed, and judge it.
 
     Args:
-        seed: says all that happens.
+        seed: decides all that happens.
         folder: an empty folder for the run.
-        tree: the planner, when it is not to be drawn.
-        temper: how likely faults are, when that is not to be drawn.
-        database: runs are kept in a database, in which the faults of the disk are.
+        tree: the planner; by default drawn from the seed.
+        temper: the probabilities of faults; by default drawn from the seed.
+        database: whether to keep runs in a database, which then has the faults of the disk.
     """
     source = random.Random(f"simulation {seed}")  # noqa: S311 - repeatable
     setting = Setting(source, folder, tree, temper, database=database)
@@ -108,7 +108,7 @@ def simulate(
         setting.world.part = _PART
     result = Simulated(seed)
     collecting = gc.isenabled()
-    gc.disable()  # when garbage is collected is not drawn from the seed
+    gc.disable()  # the time of garbage collection does not depend on the seed
     try:
         setting.live(result)
         result.faults += judge(setting, result)
@@ -120,7 +120,7 @@ def simulate(
 
 
 class Setting:
-    """What one seed is made of."""
+    """Everything drawn from one seed."""
 
     def __init__(
         self,
@@ -147,7 +147,7 @@ class Setting:
         self.with_person = source.random() < 0.7  # noqa: PLR2004 - mostly
 
     def agent(self, journal: Journal | None = None, *, people: bool = True) -> Scaffold:
-        """A new process's agent: nothing but what the journal keeps is left of the last one."""
+        """Make a new process's agent; nothing is left of the last one but what the journal keeps."""
         return Scaffold(
             planner_of(self.tree),
             backends={"default": self.backend, "judge": self.backend},
@@ -159,12 +159,12 @@ class Setting:
         )
 
     def journal(self) -> Journal:
-        """A new process's journal."""
-        # Long leases: a life that waits for people renews its claim as often as that takes.
+        """Make a new process's journal."""
+        # Long leases, since a life that waits for people would renew its claim many times.
         return SimulatedJournal(self.world) if self.database is None else self.database.journal(lease=1e6)
 
     def live(self, result: Simulated) -> None:
-        """Run, and resume, until the run has ended or enough is enough."""
+        """Run and resume until the run has ended or a limit is reached."""
         run = ""
         for _ in range(_LIVES):
             agent = self.agent()
@@ -185,7 +185,7 @@ class Setting:
             self._end_in_peace(run, result)
 
     def _end_in_peace(self, run: str, result: Simulated) -> None:
-        """An ended run gives its outcome again, from its trace alone: the planner is told all once more."""
+        """Check that an ended run gives its outcome again by a replay of its trace alone."""
         if result.lives[-1] not in {"solved", "failed", "stopped"} or self.source.random() > _ASKED_AGAIN:
             return
         self.world.crashes_left = 0
@@ -196,7 +196,7 @@ class Setting:
             result.faults.append(f"it was {result.lives[-1]}, and asked again it is {again.status}")
 
     def one_life(self, agent: Scaffold, run: str) -> Outcome | str:
-        """Run one process; give its outcome, or say how it died."""
+        """Run one process; return its outcome, or how it died."""
         source = self.source
         since = source.choice((0.0, 0.0, 10.0, 1_000.0, 1e5)) if run else 0.0  # approvals expire meanwhile
         loop = self.world.clock.loop = SeededLoop(source, elapsed=self.world.clock.monotonic() + since)
@@ -226,7 +226,7 @@ class Setting:
                 self.database.let_leases_run_out()
 
     def stored(self) -> str:
-        """The run that lies in the folder; empty when nothing was written."""
+        """Return the run in the folder; empty if nothing was written."""
         traces = (path for path in self.world.root.glob("*/trace.jsonl") if path.stat().st_size)
         return max((path.parent.name for path in traces), default="")
 
@@ -273,13 +273,13 @@ def _draw_task(source: random.Random) -> Task:
 
 
 def _after_life(folder: Path, outcome: Outcome) -> Iterator[str]:
-    """What must hold when a process has given an outcome; one that could not write says `unavailable`."""
+    """Check what must hold after a process has returned an outcome; one that could not write says `unavailable`."""
     if outcome.status != "unavailable" and outcome.run == folder.name:
         yield from wrong_end(read_story(folder), outcome.status)
 
 
 def judge(setting: Setting, result: Simulated) -> Iterator[str]:
-    """What is wrong with the runs of a seed, by their lines and by what happened outside."""
+    """Find what is wrong with the runs of a seed, by their lines and their effects outside."""
     if setting.database is not None:
         yield from setting.database.findings
     for folder in sorted(path.parent for path in setting.world.root.glob("*/trace.jsonl")):

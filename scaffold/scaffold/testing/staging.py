@@ -35,20 +35,20 @@ _subjects = msgspec.json.Decoder(Subject)
 
 
 def stamped(event: Event, seq: int) -> Event:
-    """An event with its number and its time."""
+    """Add a number and a time to an event."""
     return msgspec.structs.replace(event, seq=seq, at=1.7e9 + seq, t=seq / 1000)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a monitor asks a model.
+    """A monitor's question to a model.
 
     Attributes:
         kind: the kind of step.
-        inputs: what the model is to read: values or references.
-        instruction: what it is told to do with them.
+        inputs: the inputs: values or references.
+        instruction: the instruction.
         prompt: name of the template.
-        returns: the type of its answer.
+        returns: the type of the answer.
         to: role of the backend.
     """
 
@@ -62,13 +62,13 @@ class Asked:
 
 @dataclass
 class Desk:
-    """What a monitor may use for one review.
+    """The context of one review.
 
     Attributes:
-        answer: what the model says; it may be awaited.
-        stakes: how much depends on it.
-        random: seeded.
-        asked: what was asked so far.
+        answer: returns the model's answer; may be a coroutine function.
+        stakes: how much is at stake.
+        random: a seeded random source.
+        asked: the questions so far.
     """
 
     answer: Callable[[Asked], Any]
@@ -86,7 +86,7 @@ class Desk:
         to: str = "judge",
         options: Any = None,
     ) -> Thought[Any]:
-        """Answer as told."""
+        """Record the question, and return the scripted answer."""
         asked = Asked(kind, inputs, instruction, prompt, returns, to)
         self.asked.append(asked)
         value = self.answer(asked)
@@ -100,13 +100,13 @@ def _nobody(asked: Asked) -> Any:
 
 
 class Stage:
-    """A trace made by hand, as one monitor sees it; the monitor's fold follows it as it would in a run.
+    """A hand-made trace as one monitor sees it; the monitor's fold follows it as in a run.
 
     Attributes:
         run: the run's id.
-        task: what was asked.
+        task: the task.
         actions: the actions that exist, by name.
-        state: the monitor's own fold.
+        state: the state of the monitor's fold.
         seq: number of the last event.
         kept: whether events are kept, for a monitor that reads them itself.
     """
@@ -134,11 +134,11 @@ class Stage:
         self._bare = monitor.bare if isinstance(monitor, FoldsBare) else frozenset()
 
     def add(self, event: Event, content: dict[str, Any] | None = None) -> None:
-        """One more event; each reader decodes a copy of its content of its own, as in a run."""
+        """Add an event; as in a run, each reader decodes its own copy of the content."""
         self.take(stamped(event, self.seq + 1), canonical(content) if content else b"")
 
     def take(self, event: Event, body: bytes) -> None:
-        """One more event as a trace has it: stamped, and with its content encoded."""
+        """Add an event as in a trace: stamped, and with encoded content."""
         self.seq += 1
         if self.kept:
             self._events.append((event, body))
@@ -147,19 +147,19 @@ class Stage:
             self.state = self.monitor.fold(self.state, event, content)  # type: ignore[attr-defined]  # it Folds
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
-        """Events with their content, in order, from the one after `after`."""
+        """Yield events with their contents, in order, from the one after `after`."""
         for event, body in self._events[after:]:
             yield event, decode(body) if body else {}
 
     def desk(self) -> Desk:
-        """What the monitor may use for one review."""
+        """Make a context for one review."""
         return Desk(self.answer)
 
     async def review(self, subject: Subject, desk: Desk | None = None) -> Verdict:
-        """Have a copy of a subject reviewed; gives what the gate would make of the answer.
+        """Have a copy of a subject reviewed; return the verdict as the gate would take it.
 
         Raises:
-            TypeError, ValueError: it is no verdict.
+            TypeError, ValueError: the monitor did not return a valid verdict.
         """
         read = _subjects.decode(canonical(subject))
         return whole(await self.monitor.review(read, self, desk or self.desk()))

@@ -41,14 +41,14 @@ async def pay(invoice: str, cents: int) -> str:
 
 
 def paying(_: Task) -> Planning[str]:
-    """Pay three invoices, of which the last needs a person."""
+    """Pay three invoices, the last of which needs a person."""
     for number, cents in enumerate((100, 200, 90_000)):
         yield from act(pay.spec.name, {"invoice": f"A-{number}", "cents": cents})
     return "paid"
 
 
 class Careful:
-    """Has a person see what is dear."""
+    """A monitor that escalates large payments."""
 
     spec = MonitorSpec(name="careful", watches=frozenset({"action"}))
 
@@ -59,7 +59,7 @@ class Careful:
 
 
 def made_up_key(number: int) -> Signer:
-    """A key that anybody can make again: for tests alone."""
+    """Make a key that anybody can reproduce, for tests only."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Signer(Ed25519PrivateKey.from_private_bytes(random.Random(number).randbytes(32)))  # noqa: S311 - for tests
@@ -67,12 +67,12 @@ def made_up_key(number: int) -> Signer:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A stored run, and what is known of it elsewhere.
+    """A stored run, and evidence about it from elsewhere.
 
     Attributes:
-        folder: the run's.
+        folder: the run's folder.
         key: the public key that signed it, as a verifier line.
-        kept: all its signed heads, as they were kept elsewhere.
+        kept: all its signed heads, as kept elsewhere.
     """
 
     folder: Path
@@ -81,25 +81,25 @@ class Evidence:
 
     @property
     def spine(self) -> list[bytes]:
-        """The lines of the spine, with their newlines."""
+        """Return the lines of the spine, with their newlines."""
         return (self.folder / SPINE).read_bytes().splitlines(keepends=True)
 
     def write(self, name: str, lines: Sequence[bytes]) -> None:
-        """Write one of its files."""
+        """Write one of the run's files."""
         (self.folder / name).write_bytes(b"".join(lines))
 
     def copied(self, to: Path) -> Evidence:
-        """The same, to be tampered with."""
+        """Copy it, to be tampered with."""
         shutil.copytree(self.folder, to / self.folder.name)
         return replace(self, folder=to / self.folder.name)
 
 
 def signed_run(root: Path, signers: Sequence[Signer] | None = None) -> Evidence:
-    """Make a run that pays twice, pauses for a person, goes on, and pays again; each part has a signed head.
+    """Make a run that pays twice, pauses for a person, resumes, and pays again; each part has a signed head.
 
     Args:
-        root: where to.
-        signers: who signs before the pause, and who after it.
+        root: the folder for it.
+        signers: the signers before and after the pause.
     """
     first, then = signers or (made_up_key(1),) * 2
     journal, clock, kept = FileJournal(root / "runs"), ManualClock(), root / "kept"
@@ -130,7 +130,7 @@ def signed_run(root: Path, signers: Sequence[Signer] | None = None) -> Evidence:
 
 
 def sealed_anew(lines: Sequence[bytes], change: Callable[[list[Event]], list[Event]]) -> list[bytes]:
-    """Change events and seal the chain again, as anybody can who can write to the folder."""
+    """Change events and rebuild the chain, as anybody who can write to the folder can."""
     previous, sealed = GENESIS, []
     for number, event in enumerate(change([json.loads(line) for line in lines]), start=1):
         plain = {**event, "seq": number}
@@ -141,12 +141,12 @@ def sealed_anew(lines: Sequence[bytes], change: Callable[[list[Event]], list[Eve
 
 
 def place_of(lines: Sequence[bytes], kind: str, nth: int = 0) -> int:
-    """Where the nth event of a kind stands, from 0."""
+    """Return the index of the nth event of a kind, from 0."""
     return [place for place, line in enumerate(lines) if json.loads(line)["kind"] == kind][nth]
 
 
 def signed_anew(evidence: Evidence, signer: Signer) -> None:
-    """Sign the trace as it now is, with some key."""
+    """Sign the present trace with a key."""
     lines = evidence.spine
     last = bytes.fromhex(json.loads(lines[-1])["hash"]) if lines else GENESIS
     (evidence.folder / HEADS).write_text(signer.sign(Head(evidence.folder.name, len(lines), last)) + "\n")
@@ -280,12 +280,12 @@ def _nothing(_: Evidence) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """One thing that can be done, and with what the run is checked then.
+    """One way to tamper, and the evidence with which the run is then verified.
 
     Attributes:
-        done: in words.
+        done: description of it.
         do: does it.
-        holds: what the auditor has: the public key, heads that were kept elsewhere.
+        holds: what the auditor has: the public key, heads kept elsewhere.
     """
 
     done: str
@@ -325,14 +325,14 @@ ROWS = (
 
 
 def checked(evidence: Evidence, holds: frozenset[str] = _BOTH) -> Verification:
-    """Verify a run with what an auditor holds."""
+    """Verify a run with an auditor's evidence."""
     (folder,) = evidence.folder.parent.iterdir()
     against = evidence.kept if "heads" in holds else ""
     return verify_run(folder, key=evidence.key if "key" in holds else "", against=against)
 
 
 def table() -> Iterator[tuple[str, bool, str]]:
-    """Do each thing to a run of its own; gives what was done, whether it verified, and what verifying said."""
+    """Tamper with a fresh run in each way; yield the description, whether it verified, and the report."""
     with tempfile.TemporaryDirectory() as place:
         whole = signed_run(Path(place, "whole"))
         for number, row in enumerate(ROWS):
@@ -356,7 +356,7 @@ def _with_two_keys(place: Path) -> Iterator[tuple[str, bool, str]]:
 
 
 def markdown() -> str:
-    """The table as it stands in the documentation."""
+    """Render the table for the documentation."""
     lines = ["| what was done | exit | what `audit verify` says |", "|---|---|---|"]
     for done, ok, said in table():
         words = said.partition(" is ")[2]

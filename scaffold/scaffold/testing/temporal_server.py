@@ -21,17 +21,17 @@ _WAIT_S = 60.0
 
 
 def program() -> Path | None:
-    """Temporal's program; None when there is none."""
+    """Find Temporal's program; None if there is none."""
     beside = Path(sys.executable).with_name("temporal")
     found = str(beside) if beside.exists() else shutil.which("temporal")
     return Path(found) if found else None
 
 
 class TemporalServer:
-    """One server, which forgets all at its end.
+    """One server, which loses all its data at its end.
 
     Args:
-        folder: where it writes what it says.
+        folder: the folder of its log.
 
     Raises:
         RuntimeError: the program is missing, or does not start.

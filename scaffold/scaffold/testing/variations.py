@@ -18,9 +18,9 @@ KINDS: tuple[SubjectKind, ...] = ("plan", "action", "step", "observation", "answ
 
 
 def stands_in(span: Evidence, subject: Subject) -> bool:
-    """Whether the words of some evidence stand in the subject, or are said to stand elsewhere."""
+    """Whether an evidence's quote is in the subject, or is said to be elsewhere."""
     if span.event is not None or span.path in {"", subject.kind}:
-        return True  # in the trace or the task, or in the subject as the monitor has written it out
+        return True  # in the trace or the task, or in the subject as the monitor renders it
     texts = list(_texts(msgspec.to_builtins(subject)))
     record = canonical(subject).decode()
     return any(span.quote in text for text in texts) or span.quote in record or canonical(span.quote).decode() in record
@@ -41,7 +41,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def empty_subjects(spec: MonitorSpec) -> Iterator[Subject]:
-    """Subjects of each kind that a monitor reads, with little or nothing in them."""
+    """Yield subjects of each kind that a monitor reads, with little or nothing in them."""
     replace = msgspec.structs.replace
     for kind in KINDS:
         if kind not in spec.watches:
@@ -63,7 +63,7 @@ def empty_subjects(spec: MonitorSpec) -> Iterator[Subject]:
 
 
 def subjects_with(value: Any, spec: MonitorSpec) -> Iterator[Subject]:
-    """Subjects of each kind that a monitor reads, in which a value stands wherever others can write."""
+    """Yield subjects of each kind that a monitor reads, with a value wherever others can write."""
     replace = msgspec.structs.replace
     text = value if isinstance(value, str) else canonical(value).decode()
     for kind in KINDS:
@@ -90,7 +90,7 @@ def _with(call: ActionCall, value: Any) -> ActionCall:
 
 
 def rewritten(subject: Subject, texts: Mapping[str, Any]) -> Subject:
-    """The same with some texts of its arguments written otherwise."""
+    """Copy a subject with some texts in its arguments rewritten."""
     replace = msgspec.structs.replace
 
     def again(call: ActionCall) -> ActionCall:
@@ -116,7 +116,7 @@ def _other(value: Any, texts: Mapping[str, Any]) -> Any:
 
 
 def imitating(text: str, key: str) -> list[Happened]:
-    """An action that only reads gave back a text that imitates something; as text, and as the record it spells."""
+    """Make the events of a read that returned an imitating text, as text and as the record that it spells."""
     with contextlib.suppress(msgspec.DecodeError):
         if key.endswith("1"):
             return list(made_up.performed(key, made_up.look(0), msgspec.json.decode(text)))
