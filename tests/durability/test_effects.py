@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from scaffold import Call, Outcome, Planning, Scaffold, Task, Verdict, act, action, majority, think, together
+from scaffold import Call, Gate, Outcome, Planning, Scaffold, Task, Verdict, act, action, majority, think, together
 from scaffold.errors import ActionError, ContextOverflow, JournalFailed, NotPerformed, StepFailed
 from scaffold.interfaces import Answer, Question, ReviewContext, Surroundings, TraceView
 from scaffold.testing import Scripted
@@ -24,6 +24,7 @@ from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import read_story, wrong_clearances, wrong_effects
 from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import Says, Signer
+from scaffold.trace.identities import INDEX
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.actions import Idempotency
 from scaffold.vocabulary.models import Delta, Request
@@ -385,34 +386,111 @@ def test_an_interrupt_before_an_opaque_action_has_begun_loses_nothing(tmp_path: 
     assert (found.ok, found.unfinished) == (True, 0), found.sentence()
 
 
+class Locked(Signer):
+    """Signs as long as its key is there."""
+
+    away = False
+
+    def sign(self, said: Says) -> str:
+        if self.away:
+            raise JournalFailed("the key is away")
+        return super().sign(said)
+
+
 @pytest.mark.parametrize("idempotency", ["none", "target_key"])
 def test_what_could_not_be_signed_for_is_performed_once_it_can(tmp_path: Path, idempotency: Idempotency) -> None:
     """The run pauses with nothing done; resumed, it does what the one action of its budget allows."""
     ledger = EffectLedger(tmp_path / "effects")
-    away = [True]
-
-    class OnAKey(Signer):
-        def sign(self, said: Says) -> str:
-            if away:
-                raise JournalFailed("the key is away")
-            return super().sign(said)
-
+    signer = Locked(Ed25519PrivateKey.generate())
+    signer.away = True
     agent = Scaffold(
         do_it,
         monitors=[],
         actions=[pay_into(ledger, idempotency=idempotency)],
         journal=FileJournal(tmp_path / "runs"),
-        signer=OnAKey(Ed25519PrivateKey.generate()),
+        signer=signer,
     )
     task = TASK.model_copy(update={"budget": Budget(actions=1)})
     paused = agent.solve_sync(task)
     assert (paused.status, [each.status for each in paused.actions]) == ("unavailable", ["planned"])
     assert not ledger.lines()
-    away.clear()
+    signer.away = False
     outcome = agent.resume_sync(paused.run)
     assert (outcome.answer, len(ledger.lines())) == ("paid", 1)
     found = verify_run(tmp_path / "runs" / paused.run)
     assert found.ok, found.sentence()
+
+
+def test_a_later_attempt_that_is_not_begun_leaves_the_doubt_about_the_first(tmp_path: Path) -> None:
+    """What was cut off in the middle may have happened, whatever becomes of the attempts after it."""
+    ledger = EffectLedger(tmp_path / "effects")
+    said: list[str] = []
+
+    async def then() -> None:
+        if said:
+            raise NotPerformed(said[0])
+
+    signer = Locked(Ed25519PrivateKey.generate())
+    agent = Scaffold(
+        do_it,
+        monitors=[],
+        actions=[pay_into(ledger, idempotency="target_key", then=then)],
+        journal=FileJournal(tmp_path / "runs"),
+        signer=signer,
+    )
+    run = agent.solve_sync(TASK).run
+    folder = tmp_path / "runs" / run
+    lines = (folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    begun = next(number for number, line in enumerate(lines, 1) if b'"kind":"action.intent"' in line)
+    (folder / "trace.jsonl").write_bytes(b"".join(lines[:begun]))  # as a crash leaves it
+    (folder / "heads").unlink()
+    signer.away = True
+    assert agent.resume_sync(run).status == "unavailable"
+    signer.away = False
+    said.append("it is known here already")
+    assert str(agent.resume_sync(run).answer).startswith("OutcomeUnknown: an earlier attempt was interrupted")
+
+
+def test_what_was_withdrawn_is_free_for_others(tmp_path: Path) -> None:
+    """At once, while the run that withdrew it goes on; and once that is paused, also where the index was lost."""
+    paid: list[str] = []
+    cancel: list[Any] = []
+    reached: list[str] = []
+
+    @action(effect="irreversible", identity=("what",))
+    async def pay(what: str) -> str:
+        paid.append(what)
+        return "paid"
+
+    async def fsync(_descriptor: int) -> None:
+        if cancel and reached[-1:] == ["action.intent:before"]:
+            cancel.pop()()
+        await asyncio.sleep(0)
+
+    surroundings, journal = Surroundings(reach=reached.append), FileJournal(tmp_path / "runs", fsync=fsync)
+    agent = Scaffold(do_it, monitors=[], actions=[pay], journal=journal, surroundings=surroundings)
+
+    async def hosted() -> None:
+        gate = Gate(actions=[pay], monitors=[], journal=journal, surroundings=surroundings)
+        async with gate.run(TASK) as run:
+            calling = asyncio.ensure_future(run.act("pay", {"what": "rent"}))
+            cancel.append(calling.cancel)
+            with pytest.raises(asyncio.CancelledError):
+                await calling
+            assert (await agent.solve(TASK)).answer == "paid"
+            run.answer("done")
+
+    asyncio.run(hosted())
+    journal = FileJournal(tmp_path / "later", fsync=fsync)
+    agent = Scaffold(do_it, monitors=[], actions=[pay], journal=journal, surroundings=surroundings)
+    cancel.append(agent.interrupt)
+    paused = agent.solve_sync(TASK)
+    assert paused.status == "interrupted"
+    (tmp_path / "later" / INDEX).unlink()
+    other = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "later"))
+    assert other.solve_sync(TASK).answer == "paid"
+    assert "it was done already" in str(other.resume_sync(paused.run).answer)
+    assert paid == ["rent", "rent"]
 
 
 def test_a_backend_that_lets_cancellation_through_fails_its_step(tmp_path: Path) -> None:
