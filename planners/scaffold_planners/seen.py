@@ -31,12 +31,12 @@ class Seen:
         return (actions, *inputs(self._task), labelled("Task", self._task.request), *self._texts)
 
     def add(self, label: str, seen: Any) -> Planning[None]:
-        """Take in what later turns are to see."""
+        """Add something for later turns to see."""
         yield from ()
         self._texts.append(labelled(label, apply(partial(_cut, longest=self._longest), seen)))
 
     def recalled(self, key: str) -> Reference[Any]:
-        """What stands under a key, word for word; or that nothing does."""
+        """Return what is remembered under a key, word for word, or a text that says there is nothing."""
         return Reference(f"nothing is remembered as {key!r}", NOWHERE)
 
 
@@ -57,11 +57,11 @@ class Remembered(Seen):
         return self._memory.shown()
 
     def add(self, label: str, seen: Any) -> Planning[None]:
-        """Take in what later turns are to see."""
+        """Add something for later turns to see."""
         yield from self._memory.add(labelled(label, seen))
 
     def recalled(self, key: str) -> Reference[Any]:
-        """What stands under a key, word for word; or that nothing does."""
+        """Return what is remembered under a key, word for word, or a text that says there is nothing."""
         try:
             return self._memory.recall(key)
         except KeyError as error:

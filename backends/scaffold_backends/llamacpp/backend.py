@@ -45,7 +45,7 @@ class LlamaCppOptions(Options):
     Attributes:
         n_ctx: most tokens of prompt and answer together, of one sample; never more than the model was trained for.
         n_parallel: how many samples are generated at once; each takes memory for `n_ctx` tokens.
-        threads: of the processor, of which no more are used than there are; llama.cpp chooses when not set.
+        threads: number of threads, at most that of processors; by default llama.cpp chooses.
         logprobs: give log-probabilities; with choices, of each among the choices.
         keep: a folder in which the state after long system turns is kept, so that the next process need not compute
             it. Who can write there can make this process read what it likes.
@@ -93,7 +93,7 @@ def load_smollm2(model: str = "", **options: Any) -> LlamaCpp:
 
 
 class LlamaCpp:
-    """A model in this process. Samples of one request share the work on its prompt."""
+    """A model in this process; samples of one request share the work on its prompt."""
 
     def __init__(
         self,

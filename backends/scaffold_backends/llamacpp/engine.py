@@ -60,7 +60,7 @@ class Engine:
         params.n_parallel = n_parallel
         if threads is not None:
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        # It always opens a port. Nobody is told the key.
+        # llama.cpp always opens a port, so its key is kept secret.
         params.hostnames = ["127.0.0.1"]
         params.port = 0
         self._key = secrets.token_urlsafe(32)

@@ -26,7 +26,7 @@ Weights: TypeAlias = "Mapping[str, Array]"
 
 
 class Block(Protocol):
-    """What a block of any kind can do; each understands only its own memories."""
+    """The interface of all blocks; each understands only its own memories."""
 
     def empty(self, batch: int) -> Any:
         """Give the memory before the first token."""

@@ -26,7 +26,7 @@ class Checkpoint:
     Attributes:
         name: of the file, without its ending.
         path: of the weights.
-        config: what stands beside them.
+        config: the config beside them.
     """
 
     name: str

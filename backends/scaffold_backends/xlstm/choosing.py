@@ -34,19 +34,19 @@ def _mixed(x: int) -> int:
 
 
 def stream_of(seed: int) -> int:
-    """Give the stream of numbers that belongs to a seed; neighbouring seeds have streams that are not alike."""
+    """Return the random stream of a seed; neighbouring seeds have unrelated streams."""
     return _mixed((seed + _GAMMA) & _MASK)
 
 
 def uniform(stream: int, place: int) -> float:
-    """Give a stream's number at a place, in [0, 1): there is no state, so any sample can be drawn again by itself."""
+    """Return a stream's number at a place, in [0, 1); without state, so any sample can be redrawn alone."""
     return (_mixed((stream + (place + 1) * _GAMMA) & _MASK) >> 11) * _STEP
 
 
 class Weighed:
     """The weights of the words that may come next, for each row of logits (B, V).
 
-    In float64, since what rounding leaves of the sum would otherwise fall to the last word.
+    In float64, since the rounding error of the sum would otherwise fall to the last word.
     """
 
     def __init__(self, logits: Array, temperature: float, places: Sequence[Trie] | None = None) -> None:
@@ -120,7 +120,7 @@ def trie_of(choices: Sequence[str], vocabulary: Vocabulary, *, end: int | None) 
 
 
 def _no_beginnings(known: dict[tuple[int, ...], str]) -> None:
-    ordered = sorted(known)  # what another begins with stands right before one that it begins
+    ordered = sorted(known)  # a prefix of another comes right before one that it begins
     for short, long in pairwise(ordered):
         if long[: len(short)] == short:
             raise BadRequest(

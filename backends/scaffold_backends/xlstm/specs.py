@@ -129,7 +129,7 @@ BlockSpec = Annotated[MLSTMSpec | SLSTMSpec | MLSTM7BSpec, Field(discriminator="
 
 
 class Config(_Spec):
-    """What stands beside the weights, as JSON.
+    """The config beside the weights, as JSON.
 
     Attributes:
         format: of this file; there is one so far.

@@ -19,7 +19,7 @@ class Vocabulary:
 
     Attributes:
         words: in order.
-        glue: what stands between two of them in a text.
+        glue: the separator between two of them in a text.
     """
 
     def __init__(self, words: Sequence[str], kind: Literal["words", "characters"]) -> None:
@@ -47,7 +47,7 @@ class Vocabulary:
         )
 
     def text(self, tokens: Sequence[int], *, first: bool = True) -> str:
-        """Write tokens as text; what does not come first begins with what stands between words."""
+        """Convert tokens to text; unless it comes first, it begins with the separator."""
         written = self.glue.join(self.words[token] for token in tokens)
         return written if first or not tokens else self.glue + written
 

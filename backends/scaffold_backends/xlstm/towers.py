@@ -35,7 +35,7 @@ def moves(disks: int) -> int:
 
 
 def pegs_before(disks: int, move: int) -> list[int]:
-    """Where the disks stand before a move of the best path.
+    """Return where the disks are before a move of the best path.
 
     Disk d has moved (move - 1 + 2^(d-1)) / 2^d times by then, always the same way round: the largest from A
     to C, that is one peg back, and each smaller one against the way of the next.

@@ -27,7 +27,7 @@ _TURNED = frozenset({"no", "not", "without", "skip", "disable", "exclude", "omit
 _OF_THE_CALL = frozenset(
     map(stem, ("confirm", "acknowledge", "dry", "preview", "simulate", "verbose", "debug", "quiet"))
 )
-# Acts that say no more than that something becomes other than it was.
+# Verbs that only say that something changes.
 _ANY_CHANGE = frozenset({"create", "change"})
 _LEAST_PART = 4
 _CONDITIONAL = frozenset({"if", "whether", "unless", "when", "case", "or"})

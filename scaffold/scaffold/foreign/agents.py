@@ -57,7 +57,7 @@ class _Stories:
         self._traces: Iterator[str] = iter(())
 
     def __del__(self) -> None:
-        self._aside.close()  # also where nobody hears the last one
+        self._aside.close()  # also if the iteration is abandoned
 
     def __iter__(self) -> Iterator[Story]:
         return self

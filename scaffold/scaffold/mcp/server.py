@@ -119,7 +119,7 @@ class McpServer:
         """Return its tools as actions, without starting the server.
 
         Raises:
-            TaskError: nobody has accepted them.
+            TaskError: they were not accepted.
         """
         return self._actions
 

@@ -67,9 +67,9 @@ class Delivery:
                 if going:
                     await self._engine.deliver(going)
                     continue
-                with contextlib.suppress(JournalFailed):  # it may come back, as it may for the workers
+                with contextlib.suppress(JournalFailed):  # it may become reachable again
                     await self._look()
-        except Exception as error:  # noqa: BLE001 - whoever waits is told
+        except Exception as error:  # noqa: BLE001 - raised in all that wait
             for waiter in self._waiting.values():
                 if not waiter.done():
                     waiter.set_exception(error)

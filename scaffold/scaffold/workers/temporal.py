@@ -116,7 +116,7 @@ class Temporal:
 
         @activity.defn(name=ACTIVITY)
         async def carry_run(run: str, attempt: int) -> float | None:
-            watched = activity.info().heartbeat_timeout  # as whoever handed the run out has said
+            watched = activity.info().heartbeat_timeout  # set by the process that delivered the run
             often = heartbeat if watched is None else min(heartbeat, watched.total_seconds())
             beating = asyncio.ensure_future(_beat(often / 3))
             try:

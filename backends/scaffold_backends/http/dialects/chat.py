@@ -52,7 +52,7 @@ class ChatOptions(HttpOptions):
 
 
 class Chat:
-    """One model, spoken to in chat completions."""
+    """The chat completions API, for one model."""
 
     name = "chat"
     path = "/chat/completions"
@@ -60,7 +60,7 @@ class Chat:
     mark = b'"choices"'
 
     def __init__(self, model: str, options: ChatOptions, *, official: bool) -> None:
-        """`official` is for OpenAI's own servers, and Azure's: they refuse what is not theirs."""
+        """`official` is for OpenAI's own servers and Azure's, which refuse unknown fields."""
         self.headers: dict[str, str] = {}
         self._model = model
         self._options = options
@@ -68,7 +68,7 @@ class Chat:
         refuses = _REASONERS_REFUSE if official and REASONERS.match(model) else frozenset()
         self._omit = refuses if options.omit is None else options.omit
         self._most_stops = _MOST_STOPS if official else None
-        # OpenAI shows no reasoning in chat completions. Another server may; until somebody says so, assume the worse.
+        # OpenAI shows no reasoning in chat completions. Another server may; assume the worse unless configured.
         self.reasoning: tuple[ReasoningVisibility, bool] = ("absent", not official)
         self.can = self._abilities()
 
@@ -135,7 +135,7 @@ class Chat:
 
 
 def choice_fields(choices: tuple[str, ...], grammar: bool | Grammar) -> dict[str, Any]:  # noqa: FBT001 - an option's value
-    """Fields that hold a sample to one of some texts, where the server has any.
+    """Return the fields that constrain a sample to one of some texts, if the server has any.
 
     vLLM: https://docs.vllm.ai/en/latest/features/structured_outputs.html; SGLang:
     https://docs.sglang.ai/advanced_features/structured_outputs.html.
@@ -157,7 +157,7 @@ def _turn(turn: Message, *, with_details: bool) -> dict[str, Any]:
 
 
 def _details(data: str) -> list[Any]:
-    """The reasoning details that a block holds; a block of another API's holds none."""
+    """Return the reasoning details in a block; nothing for a block of another API."""
     try:
         details = msgspec.json.decode(data)
     except msgspec.DecodeError:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FINISHES: dict[str, Finish] = {
     "STOP": "stop",
     "MAX_TOKENS": "length",
-    # Google's filters took the rest of the sample away.
+    # Google's filters cut off the sample.
     "SAFETY": "cut",
     "RECITATION": "cut",
     "LANGUAGE": "cut",
@@ -45,7 +45,7 @@ _KEYWORDS = frozenset(
     {"$id", "$defs", "$ref", "$anchor", "type", "format", "title", "description", "enum", "items", "prefixItems"}
     | {"minItems", "maxItems", "minimum", "maximum", "anyOf", "oneOf", "properties", "additionalProperties", "required"}
 )
-_SIGNS = re.compile(r"gemini-[3-9]")  # its thoughts always, shown or not; those before do so with tools only
+_SIGNS = re.compile(r"gemini-[3-9]")  # always sign their thoughts, shown or not; earlier models only with tools
 _MOST_STOPS = 5  # more are refused
 _OURS = "gemini"  # marks blocks as this API's, whose signatures no other would take
 
@@ -55,8 +55,8 @@ class Thinking(Options):
 
     Attributes:
         include: show a summary of it.
-        budget: at most so many tokens, for models of the 2.5 series; 0 for none, -1 lets the model decide.
-        level: how much, for models since the 3 series, such as `low`.
+        budget: most tokens, for models of the 2.5 series; 0 for none, -1 lets the model decide.
+        level: amount such as `low`, for models since the 3 series.
     """
 
     include: bool = True
@@ -68,7 +68,7 @@ class GeminiOptions(HttpOptions):
     """What a task may set for Gemini.
 
     Attributes:
-        thinking: how the model is to think; by default as the API does when nothing is said, without showing it.
+        thinking: how the model is to think; by default the API's own way, without showing it.
         logprobs: ask for log-probabilities.
     """
 
@@ -124,7 +124,7 @@ class _Feedback(msgspec.Struct, rename="camel"):
 
 
 class Event(msgspec.Struct, rename="camel"):
-    """One piece of an answer, of which only what is read here is decoded."""
+    """One piece of an answer; only the fields used here are decoded."""
 
     candidates: list[_Candidate] | None = None
     usage_metadata: _UsageCount | None = None
@@ -136,7 +136,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class Gemini:
-    """One model, spoken to in Gemini's API."""
+    """Gemini's API, for one model."""
 
     name = "gemini"
     auth = "x-goog-api-key"
@@ -193,7 +193,7 @@ class Gemini:
             schema = only_keywords(_without_const(request.json_schema), _KEYWORDS)
             return {"responseMimeType": "application/json", "responseJsonSchema": schema}
         if request.choices:
-            # An empty text is refused in an enum.
+            # The API refuses an empty text in an enum.
             named = [choice for choice in request.choices if choice]
             return {"responseMimeType": "text/x.enum", "responseSchema": {"type": "STRING", "enum": named}}
         return {}
@@ -226,7 +226,7 @@ def _thinking_config(thinking: Thinking) -> dict[str, Any]:
 
 
 def _content(turn: Message) -> dict[str, Any] | None:
-    """A turn; what signs its reasoning follows in a part of its own, as it came."""
+    """Convert a turn; the signature of its reasoning follows unchanged, in a part of its own."""
     if turn.role == "system":
         return None
     parts: list[dict[str, Any]] = [{"text": clean(turn.content)}]
@@ -278,7 +278,7 @@ class GeminiReader:
             else:
                 text += part.text or ""
             if part.function_call is not None:
-                self._calling.add(index)  # a function that nobody offered: what it says is no answer
+                self._calling.add(index)  # a call of a function that was not offered is no answer
             if part.thought_signature:
                 self._signatures[index] = part.thought_signature
         if reasoning:
@@ -306,5 +306,5 @@ class GeminiReader:
         return ReasoningBlock(kind="summary" if text else "redacted", text=text, signature=clean(signature), data=_OURS)
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs."""
+        """Return the last Delta, with the usage and its price."""
         return priced(self._samples.end(self._usage), self._prices)

@@ -60,8 +60,8 @@ class Thinking(Options):
 
     Attributes:
         type: `adaptive` lets it decide how much, with option `effort`; `enabled` gives a budget, to models up to 4.6.
-        budget_tokens: at most so many; less where a step has no room for so many, none where it has no room at all.
-        display: whether a summary is shown, or nothing; the model's own default where not said.
+        budget_tokens: most tokens; fewer if a step has less room, and none if it has no room at all.
+        display: whether a summary or nothing is shown; by default as the model does.
     """
 
     type: Literal["adaptive", "enabled", "disabled"] = "adaptive"
@@ -73,8 +73,8 @@ class MessagesOptions(HttpOptions):
     """What a task may set for Messages.
 
     Attributes:
-        thinking: how the model is to think; by default as its API does when nothing is said.
-        effort: how much the whole answer is worth, such as `low`; names are the model's own.
+        thinking: how the model is to think; by default the API's own way.
+        effort: effort for the whole answer, such as `low`; names are the model's own.
         cache: have the prompt cached, for several samples of one long prompt: the first writes, at a quarter more
             than the price, the others wait for it to begin and read, at a tenth.
         betas: features to ask for in the header `anthropic-beta`.
@@ -117,7 +117,7 @@ class _Piece(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """One event, of which only what is read here is decoded."""
+    """One event; only the fields used here are decoded."""
 
     type: str = ""
     message: _Message | str | None = None
@@ -131,7 +131,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class Messages:
-    """One model, spoken to in Messages."""
+    """The Messages API, for one model."""
 
     name = "messages"
     path = "/messages"
@@ -204,7 +204,7 @@ class Messages:
         return asked
 
     def _schema(self, request: Request) -> dict[str, Any] | None:
-        """The schema in the form that structured outputs take; None where they take it in none."""
+        """Return the schema in a form that structured outputs accept; None if there is none."""
         if request.json_schema is None or not self._constrains:
             return None
         schema: dict[str, Any] = only_keywords(closed(request.json_schema), _KEYWORDS)
@@ -235,7 +235,7 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
             continue
         text = clean(turn.content)
         if turn.role == "assistant" and place == len(messages) - 1:
-            text = text.rstrip()  # the API refuses to go on from white space
+            text = text.rstrip()  # the API refuses to continue after white space
         content: list[dict[str, Any]] = [block for each in turn.blocks if (block := _thought(each)) is not None]
         if text:
             content.append({"type": "text", "text": text})
@@ -245,7 +245,7 @@ def _turns(messages: tuple[Message, ...]) -> list[dict[str, Any]]:
 
 
 def _thought(block: ReasoningBlock) -> dict[str, Any] | None:
-    """A block as it came; a block of another API's is none."""
+    """Return a block unchanged; nothing for a block of another API."""
     if block.signature and not block.data:
         return {"type": "thinking", "thinking": block.text, "signature": block.signature}
     if block.data and block.kind == "redacted" and not (block.text or block.signature or block.data[0] in "[{"):
@@ -254,7 +254,7 @@ def _thought(block: ReasoningBlock) -> dict[str, Any] | None:
 
 
 def _mark_for_cache(body: dict[str, Any]) -> None:
-    """Ask for the prompt to be kept up to its last block that may be marked."""
+    """Ask the API to cache the prompt up to its last block that may be marked."""
     for turn in reversed(body["messages"]):
         if turn["content"][-1]["type"] == "text":
             turn["content"][-1]["cache_control"] = {"type": "ephemeral"}
@@ -325,7 +325,7 @@ class MessageReader:
         return self._samples.piece(block=ReasoningBlock(kind=kind, text=text, signature=clean(self._signature)))
 
     def _count(self, counted: _UsageCount | None) -> None:
-        """Take in a count: those of the end replace those of the beginning, and may leave out what they repeat."""
+        """Add a count; later counts replace earlier ones, and may omit unchanged values."""
         if counted is None:
             return
         before = self._usage or Usage()
@@ -343,7 +343,7 @@ class MessageReader:
         )
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs.
+        """Return the last Delta, with the usage and its price.
 
         Raises:
             BadResponse: the message has not ended, so the stream was cut.

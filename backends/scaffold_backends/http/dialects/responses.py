@@ -96,7 +96,7 @@ class _Response(msgspec.Struct):
 
 
 class Event(msgspec.Struct):
-    """One event, of which only what is read here is decoded; some servers send null where they have nothing to say."""
+    """One event; only the fields used here are decoded; some servers send null where they have nothing to say."""
 
     type: str = ""
     delta: Any = None
@@ -114,7 +114,7 @@ _decoder = msgspec.json.Decoder(Event)
 
 
 class Responses:
-    """One model, spoken to in Responses."""
+    """The Responses API, for one model."""
 
     name = "responses"
     path = "/responses"
@@ -195,7 +195,7 @@ class Responses:
 
 
 def _items(turn: Message) -> Iterator[dict[str, Any]]:
-    """A turn as input items: what was reasoned, as it came, before what was said."""
+    """Convert a turn to input items: the reasoning, unchanged, before the text."""
     for block in turn.blocks:
         if (item := _reasoning_item(block)) is not None:
             yield item
@@ -207,7 +207,7 @@ def _items(turn: Message) -> Iterator[dict[str, Any]]:
 
 
 def _reasoning_item(block: ReasoningBlock) -> dict[str, Any] | None:
-    """The item that a block holds; a block of another API's holds none."""
+    """Return the item in a block; nothing for a block of another API."""
     try:
         item = msgspec.json.decode(block.data)
     except msgspec.DecodeError:
@@ -219,7 +219,7 @@ class ResponseReader:
     """Folds the events of one response into Deltas."""
 
     def __init__(self, samples: Samples, prices: Prices | None, spent_at: int) -> None:
-        """`spent_at` tokens of answer mean that it was cut, for servers that do not say so; 0 for those that do."""
+        """An answer of `spent_at` tokens was cut, for servers that do not say so; 0 for those that do."""
         self._samples = samples
         self._prices = prices
         self._spent_at = spent_at
@@ -251,7 +251,7 @@ class ResponseReader:
 
     def _item(self, item: dict[str, Any]) -> Delta | None:
         if item.get("type") in _CALLS:
-            self._is_calling = True  # a function that nobody offered: what it says is no answer
+            self._is_calling = True  # a call of a function that was not offered is no answer
         if item.get("type") != "reasoning":
             return None
         text = _joined(item.get("content")) or _joined(item.get("summary"))
@@ -283,7 +283,7 @@ class ResponseReader:
         return "length" if spent else "stop"  # llama.cpp says `completed` of an answer that it cut
 
     def end(self) -> Delta:
-        """Give the last Delta, with the usage and what it costs."""
+        """Return the last Delta, with the usage and its price."""
         return priced(self._samples.end(self._usage), self._prices)
 
 

@@ -337,7 +337,7 @@ def _opened(output: Path) -> Iterator[BinaryIO]:
                 Path(name).unlink()
             raise
     except BrokenPipeError:
-        raise  # whoever reads it has had enough
+        raise  # the reader has closed the pipe
     except OSError as error:
         if isinstance(error.filename, str) and Path(error.filename).parent not in {output.parent, target.parent}:
             raise  # what cannot be read, rather
