@@ -168,11 +168,14 @@ def test_where_it_is_found_is_said_by_name(
         ({"env": ""}, "is text"),
         ({"file": "nowhere"}, "nowhere cannot be read: No such file"),
         ({"file": "empty"}, "is empty"),
+        ({"file": "binary"}, "binary cannot be read: it is no text"),
+        ({"env": "PROD_TOKEN", "file": "empty"}, "env: VARIABLE"),
     ],
 )
 def test_a_source_that_is_none_is_said(world: World, source: Any, said: str) -> None:
     """The error says what is wrong, and does not repeat what may be the credential itself."""
     (world.folder / "empty").write_text("\n")
+    (world.folder / "binary").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TaskError, match=said) as raised:
         Scaffold(
             doing("send", to="ann"),
@@ -183,3 +186,15 @@ def test_a_source_that_is_none_is_said(world: World, source: Any, said: str) -> 
             base=world.folder,
         ).check(Task(prompt="x"))
     assert TOKEN not in str(raised.value)
+
+
+def test_without_a_base_a_file_is_looked_for_where_the_program_runs(
+    world: World, watcher: type[Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that is no task file has no folder of its own."""
+    monkeypatch.delenv("BANK_TOKEN", raising=False)
+    (world.folder / "token").write_text(TOKEN)
+    monkeypatch.chdir(world.folder)
+    given: dict[str, Any] = {"credentials": {"BANK_TOKEN": {"file": "token"}}}
+    outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[watcher()], **given)
+    assert outcome.actions[0].status == "performed", outcome.reason
