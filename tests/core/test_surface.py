@@ -332,6 +332,20 @@ def test_without_network_connecting_raises() -> None:
         one.connect(("127.0.0.1", 9))
 
 
+def test_without_network_nothing_is_sent_or_looked_up() -> None:
+    """Datagrams need no connection, and a name is looked up elsewhere; a server may still be bound here."""
+    with no_network(), socket.socket(type=socket.SOCK_DGRAM) as one:
+        for arguments in ((b"x", ("127.0.0.1", 9)), (b"x", 0, ("127.0.0.1", 9))):
+            with pytest.raises(PermissionError, match="without network"):
+                one.sendto(*arguments)
+        with pytest.raises(PermissionError, match=r"look up 'example\.com'"):
+            socket.getaddrinfo("example.com", 80)
+        assert socket.getaddrinfo(None, 80)
+    with no_network(loopback=True), socket.socket(type=socket.SOCK_DGRAM) as one:
+        assert one.sendto(b"x", ("127.0.0.1", 9)) == 1
+        assert socket.getaddrinfo("localhost", 80)
+
+
 def test_rule_6_what_is_unknown_is_said_to_be_unknown(world: World) -> None:
     """A backend whose reasoning cannot be read, and a run whose end is not recorded, are not called fine."""
     outcome = world.solve(answering)
