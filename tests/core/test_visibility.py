@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Planning, Task, act, action, ask, think, together
+from scaffold import Planning, Task, act, action, ask, cascade, majority, think, together
 from scaffold.interfaces import Action, Answer
 from scaffold.machinery.asking.visibility import corrected, least, shown_by
 from scaffold.vocabulary.models import (
@@ -146,6 +146,21 @@ def test_branches_that_see_the_same_record_it_once(world: World) -> None:
         return "done"
 
     assert corrections(world, world.solve(planner, Thinker(reply(billed=9)))) == [("full", "absent")]
+
+
+def test_each_backend_of_a_step_is_believed_by_what_it_showed_itself(world: World) -> None:
+    """Where a policy asks a stronger one besides, what that hid is none of the first one's, which showed all."""
+    split = [[*reply(shown="so it is")[:1], Delta(text=said, finish="stop", usage=Usage(5, 1))] for said in ("a", "b")]
+    first, strong = Thinker(*split), Thinker(reply(billed=9), profile=msgspec.structs.replace(FULL, model="strong"))
+
+    def planner(task: Task) -> Planning[str]:
+        policy = cascade(majority(2, cap=2), to="strong")
+        return (yield from think("solve", task.request, sampling=policy)).value
+
+    outcome = world.solve(planner, first, backends={"default": first, "strong": strong})
+    assert outcome.answer == "ok"
+    found = [(each["model"], each["reasoning"]) for each in world.facts(outcome, "profile.corrected")]
+    assert found == [("strong", "absent")]
 
 
 def test_it_gets_worse_and_never_better(world: World) -> None:
