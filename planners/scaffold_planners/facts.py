@@ -1,6 +1,6 @@
 """Extracts facts from a text by plain rules, and checks which of them another text still contains.
 
-Facts are numbers, dates, names, quotations and binding sentences (obligations and prohibitions). No model is asked, so
+Facts are numbers, dates, names, quotations and binding sentences (duties, prohibitions, limits). No model is asked, so
 the same text always has the same facts. The rules prefer to find too much: a fact wrongly called lost costs a few words
 when it is put back, one wrongly called kept is gone. Numbers, dates and quotations are found in any language; names if
 the script has capitals; months and weekdays by their English, German, French, Spanish and Italian names; binding

@@ -158,7 +158,7 @@ class Narrator:
         return Told("bad", f"{plan}: refused ({event.decision}): {self._against(event.key, said)}")
 
     def _against(self, key: str, feedback: str) -> str:
-        """Describe the objections to a plan or an action: the planner's feedback, and which monitors gave none."""
+        """Describe the objections to a plan or an action: the planner's feedback, and objections without feedback."""
         unspoken = self._objections.pop(key, "")
         return line(feedback, self._width) + (f": {unspoken}" if unspoken else "")
 
