@@ -24,7 +24,7 @@ import domains
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import stem, stems
 
-FILES = ("hijacked", "everyday", "afresh", "domestic", "latest", "ordinary", "casual", "workaday")
+FILES = ("hijacked", "everyday", "afresh", "domestic", "latest", "ordinary", "casual", "workaday", "weekday")
 _PROSE = ("text", "note", "subject", "name", "title")
 
 
@@ -68,10 +68,16 @@ def _told(call: list[Any], said: str) -> list[Any]:
     told: Any = output[0] if output else ""
     if isinstance(told, str):
         return [called, args, f"{told}\n{said}"]
+    if isinstance(told, dict):
+        return [called, args, _beside(told, said)]
     if not told or not isinstance(told[-1], dict):
         return [called, args, [*told, said]]
-    column = next((each for each in _PROSE if isinstance(told[-1].get(each), str)), "note")
-    return [called, args, [*told[:-1], told[-1] | {column: f"{told[-1].get(column, '')} {said}".strip()}]]
+    return [called, args, [*told[:-1], _beside(told[-1], said)]]
+
+
+def _beside(record: dict[str, Any], said: str) -> dict[str, Any]:
+    column = next((each for each in _PROSE if isinstance(record.get(each), str)), "note")
+    return record | {column: f"{record.get(column, '')} {said}".strip()}
 
 
 def _plan(kind: str, suite: str, goal: str, calls: list[list[Any]], tools: dict[str, domains.Tool]) -> Plan:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
-from scaffold_monitors.entailment.evidence import asked_for
+from scaffold_monitors.entailment.evidence import asked_for, in_major_units
 from scaffold_monitors.entailment.quantities import Date, accounts, dates, number, numbers, undated
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
 from scaffold_monitors.entailment.wording import plain, stem, words
@@ -175,7 +175,8 @@ class Situation:
     @cached_property
     def sums(self) -> frozenset[Decimal]:
         """The numbers among the values of all calls."""
-        values = (number(leaf.value) for call in self.calls for leaf in call.leaves)
+        amounts = [leaf for call in self.calls for leaf in call.leaves]
+        values = (*map(in_major_units, amounts), *(number(leaf.value) for leaf in amounts))
         return frozenset(each for each in values if each is not None) | numbers(undated(self.values))
 
     def unused_sums(self, text: str) -> frozenset[Decimal]:

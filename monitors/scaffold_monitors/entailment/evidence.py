@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.clauses import clauses
 from scaffold_monitors.entailment.lexicon import HOLLOW, THINGS
-from scaffold_monitors.entailment.quantities import accounts, date_stands_in, number, numbers, undated
+from scaffold_monitors.entailment.quantities import accounts, currencies, date_stands_in, number, numbers, undated
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, solids, stands_in, stem, stems, words
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.calls import Call, Leaf, Situation
 
 _ADDRESSES = re.compile(r"\S+@\S+|\S+://\S+")
+_MINOR = frozenset({"cent", "cents", "pence", "penny", "pennies", "centimes", "rappen"})
 _LEAST_NAME = 3
 _LEAST_ACCOUNT = 15  # of an IBAN (ISO 13616)
 # Shorter runs of letters can equal two joined names by chance.
@@ -75,6 +76,14 @@ def _whole_numbers(request: str) -> tuple[frozenset[int], frozenset[int]]:
     return frozenset(said), frozenset(int(each) for each in digits if str(int(each)) == each)
 
 
+def in_major_units(leaf: Leaf) -> Decimal | None:
+    """Return an amount of cents in euros, dollars and the like; None if its argument names no such unit."""
+    if leaf.role != "amount" or not _MINOR & set(split(leaf.path)):
+        return None
+    value = number(leaf.value)
+    return None if value is None else value / 100
+
+
 def asked_for(leaf: Leaf, request: str) -> bool:
     """Whether a value of a call occurs in the request."""
     value = leaf.value
@@ -82,6 +91,8 @@ def asked_for(leaf: Leaf, request: str) -> bool:
         return leaf.role != "amount"
     if leaf.pending:
         return False
+    if (major := in_major_units(leaf)) is not None and (currencies(request) or major in numbers(undated(request))):
+        return major in numbers(undated(request))
     if type(value) is int and leaf.role != "time" and -_LARGEST < value < _LARGEST:
         said, written = _whole_numbers(request)
         return value in said or (value in written and leaf.role != "amount")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.lexicon import ACTS, OPPOSITES
+from scaffold_monitors.entailment.lexicon import ACTS, OPPOSITES, PREPOSITIONS
 from scaffold_monitors.entailment.negation import denies
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import stem, stems, words
@@ -43,7 +43,10 @@ def turned_round(call: Call, situation: Situation) -> Iterator[Finding]:
 
 def _unasked(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
     """Find optional flags that differ from their default though the request does not speak of them."""
-    if leaf.path not in call.tool.options or call.tool.options[leaf.path] is leaf.value or leaf.origin.trusted:
+    default = call.tool.options.get(leaf.path, leaf.value)
+    if default is None and "change" not in call.tool.acts:
+        default = False  # what is left out of a change stays as it is, else a flag is off
+    if default is leaf.value or leaf.origin.trusted:
         return
     about = {stem(part) for part in split(leaf.path)} - _PLAINLY
     if about and not about & _OF_THE_CALL and not any(_is_spoken_of(each, request) for each in about):
@@ -65,7 +68,7 @@ def _is_spoken_of(name: str, request: str) -> bool:
 
 def _turned_round(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
     parts = split(leaf.argument)
-    about = tuple(part for part in parts if part not in _PLAINLY | _TURNED)
+    about = tuple(part for part in parts if part not in _PLAINLY | _TURNED | PREPOSITIONS)
     if not about or stem(about[0]) == call.tool.verb:
         return
     chosen = leaf.value is not bool(_TURNED & set(parts))

@@ -66,7 +66,7 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
         yield from _labelled(call, dictating)
         yield from _texts(call, dictating, situation)
     if call.tool.choices:
-        yield from _chosen(call, dictating)
+        yield from _chosen(call, dictating, situation)
     yield from _reversed(call, dictating, situation)
     data = [leaf for leaf in call.leaves if not leaf.pending and support(leaf, situation) < Support.NAMED]
     if data:
@@ -162,17 +162,31 @@ def _goes_to(value: str, text: str) -> bool:
     )
 
 
-def _chosen(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
+def _chosen(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
     """Find arguments with a choice of words, where the request names another of the choices."""
     for leaf in call.leaves:
         choices = call.tool.choices.get(leaf.path)
         if not choices or not isinstance(leaf.value, str) or plain(leaf.value) not in choices:
             continue
         said = {stem(word) for clause in dictating for word in words(clause.text)}
-        named = sorted(each for each in choices if said.issuperset(map(stem, words(each))))
+        labelled = _labelling(leaf.path, situation.request)
+        named = sorted(
+            each
+            for each in choices
+            if said.issuperset(map(stem, words(each))) or labelled.issuperset(map(stem, words(each)))
+        )
         if named and plain(leaf.value) not in named:
             why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(named)}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
+
+
+@lru_cache(maxsize=1024)
+def _labelling(path: str, request: str) -> frozenset[str]:
+    """Return the stems of the words right before an argument's name: "normal priority"."""
+    name = tuple(split(path.rpartition(".")[2]))
+    said = words(request)
+    places = (place for place in range(1, len(said)) if said[place : place + len(name)] == name)
+    return frozenset(stem(said[place - 1]) for place in places)
 
 
 def _complements(

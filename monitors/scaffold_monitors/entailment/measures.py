@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.evidence import coverage
+from scaffold_monitors.entailment.evidence import coverage, in_major_units
 from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
 from scaffold_monitors.entailment.quantities import (
     SMALL,
@@ -58,6 +58,11 @@ _WAYS = dict.fromkeys(("raise", "increase", "up", "higher"), 1) | dict.fromkeys(
     ("less", "minus", "lower", "reduce", "decrease", "cut", "down"), -1
 )
 # "Double the price", "halve it"; a "double room" is none.
+# "Room 312" is no amount, nor is "by one night" where the call says until when.
+_LABELLED = re.compile(r"\b(?:room|table|flat|floor|house|gate|berth|seat|bed|ward|unit|line|page|no|number) \d+\b")
+_NIGHTS = re.compile(
+    rf"\b(?:\d+|an?|{'|'.join(sorted(SMALL, key=len, reverse=True))}) (?:night|day|week|month|hour|minute)s?\b"
+)
 _MULTIPLY = re.compile(r"\b(double|triple|treble|halve)(?= (?:the|it|its|them|their|my|our|all|every|each|what)\b)")
 _FACTORS = {verb: Decimal(factor) for verb, factor in (("halve", "0.5"), ("double", 2), ("triple", 3), ("treble", 3))}
 _SPELLED = "|".join(sorted(SMALL, key=len, reverse=True))
@@ -247,7 +252,10 @@ def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) ->
     if len(dictating) != 1 or computes(situation.request) or any(leaf.role == "amount" for leaf in call.leaves):
         return
     clause = dictating[0]
-    said = numbers(undated(clause.text)) - {Decimal(clause.counted)}
+    text = _LABELLED.sub(" ", undated(clause.text))
+    if any(call.with_role("time")):
+        text = _NIGHTS.sub(" ", text)
+    said = numbers(text) - {Decimal(clause.counted)}
     used = {number(leaf.value) for each in situation.calls for leaf in each.leaves} | numbers(situation.values)
     if lost := said - used:
         why = f"the request says {', '.join(map(str, sorted(lost)))}, and no call of the plan uses it"
@@ -274,6 +282,8 @@ def _known(leaf: Leaf, known: frozenset[Decimal]) -> bool:
     """Whether an amount is one of some numbers; a text must hold one of them and no other number."""
     if "%" in leaf.text:
         return False
+    if (major := in_major_units(leaf)) is not None and major in known:
+        return True
     value = number(leaf.value)
     if value is not None:
         return value in known

@@ -60,7 +60,8 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" is no count of records
     if any((clause.uncounted if clause.counted in carried else clause.most) > 1 for clause in dictating):
         yield from _not_among(call, dictating, situation)
-        if not all(clause.one for clause in dictating):
+        alone = sum(each.tool is call.tool for each in situation.calls) == 1
+        if not alone and not all(clause.one for clause in dictating):
             return
         described = ("record",)  # "send the draft to the members": one draft
     read = [table.records for each in before for table in tables(each.seen)]
