@@ -175,11 +175,13 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             gated(run, [paying(front)])  # another tool of that name
 
 
-async def test_a_node_that_would_go_on_after_the_end_is_found(front: Front) -> None:
+@pytest.mark.parametrize("handled", [True, "sorry", Exception, (ValueError, RunEnding)])
+async def test_a_node_that_would_go_on_after_the_end_is_found(front: Front, handled: Any) -> None:
     """One that tells the model of every error would tell it of the run's end too."""
     pay = paying(front)
     async with front.gate(actions_of([pay])).run(front.task) as run:
-        node = ToolNode(gated(run, [pay]), handle_tool_errors=True)
+        check(StateGraph(MessagesState).add_node(ToolNode(gated(run, [pay]))).add_edge(START, "tools").compile())
+        node = ToolNode(gated(run, [pay]), handle_tool_errors=handled)
         graph = StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools").compile()
         with pytest.raises(BadInput, match="go on after the end"):
             check(graph)

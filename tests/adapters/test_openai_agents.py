@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agents import Agent, FunctionTool, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
+from agents import Agent, FunctionTool, Handoff, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
 from agents.mcp import MCPServerStdio
 from agents.testing import ScriptedModel, assistant_message, function_call
 from agents.tracing import set_tracing_disabled
@@ -111,6 +111,13 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             check(beside)
         with pytest.raises(BadInput, match="in front of: web_search, pay;"):
             check(over)
+
+        async def go(*_: Any) -> Any:
+            return beside
+
+        unseen: Handoff[Any, Any] = Handoff("go", "Hand over.", {}, go, agent_name="unseen")
+        with pytest.raises(BadInput, match="in front of: those of unseen;"):
+            check(Agent(name="handing", handoffs=[unseen]))
         files = MCPServerStdio({"command": "never-started"}, name="files")
         with pytest.raises(BadInput, match="in front of: those of the MCP server files;"):
             check(Agent(name="served", mcp_servers=[files]))
