@@ -21,7 +21,7 @@ from scaffold.errors import (
     Stopped,
     TaskError,
 )
-from scaffold.interfaces import Surroundings
+from scaffold.interfaces import Answer, Question, Surroundings
 from scaffold.machinery.driving.hosted import Waits
 from scaffold.testing import Scripted
 from scaffold.trace.verify import verify_run
@@ -399,9 +399,22 @@ async def test_an_action_waits_for_a_person_across_processes(world: World, watch
     assert len(list(world.facts(again.outcome, "approval.asked"))) == 1
 
 
-def _yes(asked: dict[str, Any]) -> Any:
-    from scaffold.interfaces import Answer
+async def test_no_seconds_pass_while_a_person_is_asked(world: World, watcher: type[Watcher]) -> None:
+    """Where nothing else goes on: who takes their time spends none of the run's."""
 
+    class Slow:
+        async def ask(self, question: Question) -> Answer:
+            await asyncio.sleep(1.2)
+            return Answer(id=question.id, digest=question.digest, granted=True, by="ann")
+
+    monitors = [watcher(Verdict(decision="escalate"))]
+    gate = gate_of(world, monitors=monitors, approvers=[Slow()], surroundings=Surroundings())
+    async with gate.run(Task(prompt="x", budget=Budget(seconds=1.0))) as run:
+        assert (await run.act("pay", {"invoice": "i1"})).value == "paid i1"
+    assert run.outcome.status == "solved"
+
+
+def _yes(asked: dict[str, Any]) -> Any:
     return Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann")
 
 
