@@ -341,7 +341,7 @@ def test_a_task_names_its_policy(tmp_path: Path) -> None:
     done = command(tmp_path, "check", "policy.yaml", "--task", "task.yaml")
     assert "there is no action 'frobnicate'" in done.stderr
     for text, problem in (
-        (TASK.replace("policy.yaml", "polcy.yaml"), "polcy.yaml: there is no such file"),
+        (TASK.replace("policy.yaml", "polcy.yaml"), "task.yaml:3: policy: there is no file 'polcy.yaml'"),
         (TASK.replace("policy.yaml", "[a]"), "task.yaml:3: policy: is a file"),
         (TASK + "monitors: [policy]\n", "has a `policy` already"),
     ):

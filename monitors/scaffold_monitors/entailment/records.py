@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import Finding
-from scaffold_monitors.entailment.clauses import clauses
+from scaffold_monitors.entailment.clauses import MANY, clauses
 from scaffold_monitors.entailment.comparisons import bounding
 from scaffold_monitors.entailment.evidence import asked_for, fields
 from scaffold_monitors.entailment.lexicon import (
@@ -60,8 +60,10 @@ def judge(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
     carried = {number(leaf.value) for leaf in call.with_role("amount", "thing")}  # "up to 80" is no count of records
     if any((clause.uncounted if clause.counted in carried else clause.most) > 1 for clause in dictating):
         yield from _not_among(call, dictating, situation)
+        # "Room 509, from 12 June" licenses several calls by its numbers; the only one there is has to fit all the same.
         alone = sum(each.tool is call.tool for each in situation.calls) == 1
-        if not alone and not all(clause.one for clause in dictating):
+        numbered = alone and all(clause.most < MANY for clause in dictating)
+        if not numbered and not all(clause.one for clause in dictating):
             return
         described = ("record",)  # "send the draft to the members": one draft
     read = [table.records for each in before for table in tables(each.seen)]
