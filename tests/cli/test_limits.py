@@ -19,7 +19,8 @@ monitors: [rules]
 
 def test_a_limit_of_a_task_file_holds(folder: Path, here: Any) -> None:
     """Of two payments the second is refused, and the verdict says by which limit."""
-    (folder / "task.yaml").write_text(TASK + "limits:\n  pay: {run: 1}\n")
+    text = TASK.replace("tools:paying", "tools:one_by_one")
+    (folder / "task.yaml").write_text(text + "limits:\n  pay: {run: 1}\n")
     said = json.loads(here("solve", "task.yaml", "--json").out)
     assert said["answer"] == "performed, refused"
     assert said["verdicts"][0]["reason"] == "limit-pay-run: `at_most_times('pay', 1)` is false"

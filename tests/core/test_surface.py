@@ -168,9 +168,13 @@ def test_who_interrupts_what_they_wait_for_pauses_the_run(world: World) -> None:
     agent = world.agent(posting, actions=[post])
     task = Task.model_validate({"prompt": "x", "oversight": {"unmonitored": True}})
     kernel = asyncio.new_event_loop()
-    with pytest.raises(KeyboardInterrupt):
-        kernel.run_until_complete(cell())
-    kernel.close()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's process ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            kernel.run_until_complete(cell())
+    finally:
+        signal.signal(signal.SIGINT, before)
+        kernel.close()
     assert world.done == [("one",)]
     (run,) = world.journal.runs()
     assert agent.resume_sync(run).status == "solved"
