@@ -252,7 +252,7 @@ class Redact(_Strict):
     """What is left out of the trace when it is written, and so also of what the planner and later steps are told.
 
     Attributes:
-        patterns: regular expressions; what they match in any text is replaced by `[redacted]`; names of fields are left.
+        patterns: regular expressions; what they match in any text is replaced by `[redacted]`, not in names of fields.
         fields: names of fields whose values are left out, wherever they occur.
     """
 
