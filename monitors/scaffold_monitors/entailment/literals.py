@@ -1,4 +1,4 @@
-"""Checks that literals, names and texts that the request dictates are not replaced by others."""
+"""Checks that literals and names that the request dictates are not replaced by others; for texts see `dictation`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
+from scaffold_monitors.entailment.dictation import MOSTLY, misquoted
 from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
 from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS, TITLES
 from scaffold_monitors.entailment.measures import mismeasured
-from scaffold_monitors.entailment.quantities import accounts, currencies, dates, numbers
+from scaffold_monitors.entailment.quantities import accounts, currencies, dates
 from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
-from scaffold_monitors.entailment.tools import TARGETS, live, split
+from scaffold_monitors.entailment.tools import TARGETS, split
 from scaffold_monitors.entailment.wording import address, plain, runs_in, stands_in, stem, stems, words
 
 if TYPE_CHECKING:
@@ -32,11 +33,6 @@ _DETAILS = frozenset({"place", "thing", "flag"})
 _FROM_RECORDS = TARGETS | {"record", "credential"}
 _SPECIFIC = ("email", "url", "identifier", "file", "quote")
 _CALLED = frozenset({"called", "named", "titled", "entitled", "labelled", "labeled"})
-_SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
-# "... that says: See you at ten." dictates a text without quotes.
-_UNQUOTED = re.compile(r"\b(?:says|saying|reads|reading): *([^\"'\n{}]+)$")
-# This many extra words may be a greeting.
-_COURTESY = 15
 # "To 4 Elm Road": a street address.
 _HOUSES = re.compile(r"\b(?:to|at|from) (\d{1,5}[a-z]?) ((?:[A-Z][\w'.-]+ ?)+)")
 # Arguments for source, and for destination.
@@ -52,10 +48,6 @@ _ADDRESSEES = re.compile(
 _NAME = re.compile(r"(?:^|, and |, | and | & )([A-Z][a-z]+)\b")
 _LEAST_NOUN = 3
 _SMALL_WORDS = PREPOSITIONS | {"to"}
-# Share of a literal's words that must be used; a template gets filled in, a text gets embedded in a sentence.
-_MOSTLY = 0.7
-# A shorter quote is a name rather than a text.
-_SHORTEST_TEXT = 3
 
 
 def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Finding]:
@@ -64,7 +56,7 @@ def displaced(call: Call, demand: Demand, situation: Situation) -> Iterator[Find
     if demand.literal:
         yield from _unused(call, dictating, situation)
         yield from _labelled(call, dictating)
-        yield from _texts(call, dictating, situation)
+        yield from misquoted(call, dictating, situation)
     if call.tool.choices:
         yield from _chosen(call, dictating, situation)
     yield from _reversed(call, dictating, situation)
@@ -271,7 +263,7 @@ def _used(literal: str, values: str, said: frozenset[str]) -> bool:
     if stands_in(literal, values) or address(literal.lstrip("#@")) in values:
         return True
     wanted = Counter(words(literal))
-    return sum(count for word, count in wanted.items() if word in said) >= _MOSTLY * max(1, wanted.total())
+    return sum(count for word, count in wanted.items() if word in said) >= MOSTLY * max(1, wanted.total())
 
 
 def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[Finding]:
@@ -428,70 +420,6 @@ def _addressed(text: str) -> tuple[str, ...]:
     return tuple(
         name for name in found if name not in DETERMINERS and stem(name) not in THINGS and not dates(f"{name} 1")
     )
-
-
-def _texts(call: Call, dictating: Sequence[Clause], situation: Situation) -> Iterator[Finding]:
-    """Find calls that do not use the text that the request dictates."""
-    if len(dictating) != 1:
-        return
-    yield from _added(call, dictating[0], situation)
-    for said in (*_UNQUOTED.findall(dictating[0].text), *_labelled_texts(call, dictating[0].text)):
-        if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, said) for leaf in call.leaves):
-            why = f"the request dictates {said!r}, and no value of the call holds it"
-            yield against(call, "revise", why, "use the words that the request dictates", quote=said)
-    if any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
-        return
-    for literal in dictating[0].literals:
-        wanted = words(literal.norm)
-        if literal.kind != "quote" or "{" in literal.norm or len(wanted) < _SHORTEST_TEXT:
-            continue
-        if any(_contains(leaf, literal.norm) for leaf in call.leaves):
-            continue
-        # The text may be meant for another tool, unless another call of this same tool uses it.
-        if literal.norm not in situation.values or _is_for(call, literal.norm, situation):
-            why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
-            yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
-
-
-def _added(call: Call, clause: Clause, situation: Situation) -> Iterator[Finding]:
-    """Find additions to a dictated text beyond a greeting, or with an address of their own."""
-    for literal in clause.literals:
-        before = words(clause.text[: literal.start - clause.start])[-1:]
-        if literal.kind != "quote":
-            continue
-        wanted = words(literal.norm)
-        for leaf in call.with_role("text"):
-            strange = [each for each in live(leaf.text) if not stands_in(each, situation.request)]
-            if strange and runs_in(wanted, words(leaf.text)):
-                why = f"the request dictates {literal.text!r}, and {leaf.path} has {strange[0]!r} besides"
-                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
-                return
-        if not before or before[0] not in _SAYING:
-            continue
-        for leaf in call.with_role("text"):
-            if len(words(leaf.text)) > len(wanted) + _COURTESY and runs_in(wanted, words(leaf.text)):
-                why = f"the request dictates {literal.text!r}, and {leaf.path} says much besides"
-                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
-
-
-def _is_for(call: Call, wanted: str, situation: Situation) -> bool:
-    """Whether another call of the same tool uses a text."""
-    alike = (each for each in situation.calls if each.tool is call.tool and each.id != call.id)
-    return any(_contains(leaf, wanted) for each in alike for leaf in each.leaves)
-
-
-def _labelled_texts(call: Call, text: str) -> Iterator[str]:
-    """Return what follows the name of a text argument and a colon: "with the question: Do you agree"."""
-    for leaf in call.with_role("text"):
-        for name in split(leaf.path.rpartition(".")[2]):
-            yield from re.findall(rf"\b{re.escape(name)}: *([^\"'\n{{}}]+)$", text, re.IGNORECASE)
-
-
-def _contains(leaf: Leaf, wanted: str) -> bool:
-    """Tell whether a value contains most of the wanted words and all of their numbers."""
-    said, asked = Counter(words(leaf.text)), Counter(words(wanted))
-    shared = sum(min(count, said[word]) for word, count in asked.items())
-    return shared >= _MOSTLY * asked.total() and numbers(wanted) <= numbers(leaf.text)
 
 
 def _outside(call: Call, situation: Situation) -> Iterator[Finding]:
