@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from scaffold.errors import BrokenPlugin, MissingExtra, UnknownPlugin
-from scaffold.places import described
+from scaffold.tracebacks import described
 from scaffold.vocabulary.cards import Card, MonitorCard
 
 Family = Literal["planner", "monitor", "backend", "source", "model"]

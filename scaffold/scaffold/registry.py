@@ -23,7 +23,7 @@ from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
 from scaffold.fitting import first_fault, in_words
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
-from scaffold.places import described
+from scaffold.tracebacks import described
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
 

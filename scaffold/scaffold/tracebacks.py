@@ -13,7 +13,7 @@ _NOT_THE_AUTHORS = (
 )
 
 
-def place_of(error: BaseException) -> str:
+def raised_at(error: BaseException) -> str:
     """Return file and line in an author's code, such as `tools.py:12`, skipping libraries; empty if there is none."""
     place = ""
     for frame, line in walk_tb(error.__traceback__):
@@ -25,5 +25,5 @@ def place_of(error: BaseException) -> str:
 
 def described(error: BaseException) -> str:
     """Describe an error of an author's code in one phrase: its type, its message, and where it was raised."""
-    place = place_of(error)
+    place = raised_at(error)
     return f"{type(error).__name__}: {error}{place and f' ({place})'}"

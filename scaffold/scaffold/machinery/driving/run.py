@@ -26,9 +26,9 @@ from scaffold.machinery.recording.recorder import Fold, Recorder
 from scaffold.machinery.recording.redacting import redaction_of
 from scaffold.machinery.recording.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
 from scaffold.machinery.reviewing.reviews import Reviews
-from scaffold.places import place_of
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
+from scaffold.tracebacks import raised_at
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest, recordable, unwritable
@@ -526,14 +526,14 @@ class Run:
             case errors.PlannerStuck() | errors.MemoryTooSmall():
                 return await self.end("failed", reason=f"{error}{_in_brackets(where)}")
             case errors.PlanError():
-                return await self.end("failed", reason=f"{error}{_in_brackets(place_of(error), where)}")
+                return await self.end("failed", reason=f"{error}{_in_brackets(raised_at(error), where)}")
             case errors.ScaffoldError():
                 return await self.end("failed", reason=str(error))
             case asyncio.CancelledError():
                 return await self.pause("interrupted", "interrupted")
             case _:
                 trace = "".join(traceback.format_exception(error, limit=-8))
-                at = _in_brackets(place_of(error), where)
+                at = _in_brackets(raised_at(error), where)
                 said = f"the planner raised {type(error).__name__}: {error}{at}"
                 if "'NoneType'" in str(error):
                     said += "; a step that was begun, ended or closed before gives None: call its function again"

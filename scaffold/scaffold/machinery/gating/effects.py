@@ -25,7 +25,7 @@ from scaffold.interfaces import Reconciles
 from scaffold.machinery.gating.credentials import Revealed
 from scaffold.machinery.gating.undoing import offer_in
 from scaffold.machinery.within import leaving
-from scaffold.places import described
+from scaffold.tracebacks import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable

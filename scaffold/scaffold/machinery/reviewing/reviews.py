@@ -24,7 +24,7 @@ from scaffold.machinery.recording.bounds import bounded
 from scaffold.machinery.reviewing.beside import Beside
 from scaffold.machinery.reviewing.views import Context, View
 from scaffold.machinery.within import within
-from scaffold.places import described
+from scaffold.tracebacks import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.models import NO_USAGE
