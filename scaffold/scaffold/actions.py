@@ -20,7 +20,8 @@ import msgspec
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 
 from scaffold.errors import NotPerformed
-from scaffold.fitting import arguments_in_words
+from scaffold.fitting import arguments_in_words, result_in_words
+from scaffold.tracebacks import described
 from scaffold.vocabulary.actions import ActionSpec, Call, Credential
 from scaffold.vocabulary.canonical import adapter, canonical
 from scaffold.vocabulary.plain_types import is_plain
@@ -48,6 +49,7 @@ class FunctionAction:
         self._names = tuple(shape.arguments.model_fields)
         self._told = shape.told
         self._credentials = shape.credentials
+        self._result = shape.result
         self._reconcile: Callable[..., Any] | None = None
         self.undoing: FunctionAction | None = None
         self._preview: Callable[..., Any] | None = None
@@ -84,6 +86,18 @@ class FunctionAction:
         if self._waits:
             return await self._function(**values)
         return await asyncio.to_thread(self._function, **values)
+
+    def misfit(self, result: Any) -> str:
+        """Say in what a result does not fit the function's return annotation."""
+        if self._result is None:
+            return ""
+        try:
+            self._result.validate_python(result)
+        except ValidationError as error:
+            return result_in_words(error)
+        except Exception as error:  # noqa: BLE001 - a validator's own fault; the action was performed
+            return described(error)
+        return ""
 
     def reconciler(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Register the function that asks the target whether a call had its effect; use as a decorator.
@@ -286,6 +300,7 @@ class _Shape(NamedTuple):
         stays: validated arguments always validate to the same values again.
         told: it takes `call`.
         credentials: names of credentials, by parameter.
+        result: validates what it gives back; None if it declares nothing that can be checked.
     """
 
     arguments: type[Any]
@@ -293,6 +308,7 @@ class _Shape(NamedTuple):
     stays: bool
     told: bool
     credentials: dict[str, str]
+    result: TypeAdapter[Any] | None
 
 
 def _in_order(plain: Any, value: Any) -> Any:
@@ -359,7 +375,17 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
             'take it as `Annotated[str, Credential("NAME")]`, which no trace holds'
         )
     stays = all(is_plain(hint) and (default is ... or _is_read(hint, default)) for hint, default in fields.values())
-    return _Shape(model, schema, stays, told, credentials)
+    return _Shape(model, schema, stays, told, credentials, _validator_of(hints.get("return", Any)))
+
+
+def _validator_of(returns: Any) -> TypeAdapter[Any] | None:
+    """Return the validator of a return annotation; None if any value will do, or pydantic cannot check it."""
+    if returns is Any:
+        return None
+    try:
+        return TypeAdapter(returns)
+    except Exception:  # noqa: BLE001 - a function may give back what only its own library knows
+        return None
 
 
 def _is_read(hint: Any, default: Any) -> bool:

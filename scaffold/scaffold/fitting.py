@@ -45,6 +45,11 @@ def arguments_in_words(error: ValidationError) -> str:
     return "; ".join(f"{place or 'arguments'}: {said}" for place, said in places_in(error))
 
 
+def result_in_words(error: ValidationError) -> str:
+    """Describe in one line how an action's result does not fit, without the result itself."""
+    return "; ".join(f"{place}: {said}" if place else said for place, said in places_in(error))
+
+
 def in_words(fault: ErrorDetails, model: type[BaseModel]) -> str:
     """Describe a fault of input for a model, without the value given."""
     if fault["type"] == "extra_forbidden":

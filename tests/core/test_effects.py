@@ -246,6 +246,55 @@ def test_a_result_with_a_number_that_is_none_says_what_became_of_it(world: World
     assert world.solve(planner, actions=[measure]).answer == [{"mean": None, "least": None, "most": 2.0}, said]
 
 
+class Receipt(BaseModel):
+    """What a payment promises to give back."""
+
+    number: int
+    paid: bool = True
+
+
+def not_odd(number: int) -> int:
+    """A validator with a fault of its own."""
+    return number // (number % 2)
+
+
+@pytest.mark.parametrize(
+    ("declared", "given", "said"),
+    [
+        (Receipt, {"number": 7}, ""),
+        (Receipt, Receipt(number=7), ""),
+        (Receipt, {"paid": True}, "number: Field required"),
+        (Receipt, "paid", "Input should be a valid dictionary or instance of Receipt"),
+        (list[str], ["a", 2], "1: Input should be a valid string"),
+        (None, "more than nothing", "Input should be None"),
+        (Annotated[int, AfterValidator(not_odd)], 2, "ZeroDivisionError: "),
+        (threading.Thread, "of a type that pydantic does not know", ""),
+        (Any, "whatever", ""),
+    ],
+)
+def test_a_result_that_is_not_what_its_action_declares_is_kept_and_says_so(
+    world: World, watcher: type[Watcher], declared: Any, given: Any, said: str
+) -> None:
+    """It was performed, and is not to be done again: what came back stands there, with a word of what does not fit."""
+
+    async def pay() -> Any:
+        world.done.append(("pay",))
+        return given
+
+    def planner(_: Task) -> Planning[Any]:
+        seen: Observation[Any] = yield from act("pay")
+        return [seen.value, seen.reason]
+
+    pay.__annotations__["return"] = declared
+    outcome = world.solve(planner, monitors=[watcher()], actions=[action(pay)])
+    assert outcome.actions[0].status == "performed"
+    assert world.done == [("pay",)]
+    value, reason = outcome.answer
+    assert value == (given.model_dump() if isinstance(given, BaseModel) else given)
+    assert reason.startswith(said and f"what it gave back does not fit what it declares: {said}")
+    assert bool(reason) == bool(said)
+
+
 def test_a_plain_function_runs_in_a_thread(world: World) -> None:
     """An action that is not async does not hold up the event loop."""
     threads: list[str] = []

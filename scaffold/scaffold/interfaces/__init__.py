@@ -13,6 +13,7 @@ from scaffold.interfaces.action import (
     FindsCredentials,
     Previews,
     Reconciles,
+    Returns,
     TakesCredentials,
     Undoes,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "Recalls",
     "Reconciles",
     "Record",
+    "Returns",
     "ReviewContext",
     "StreamSession",
     "Surroundings",

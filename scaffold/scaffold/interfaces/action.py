@@ -57,6 +57,15 @@ class Previews(Protocol):
 
 
 @runtime_checkable
+class Returns(Protocol):
+    """An action that declares what it gives back."""
+
+    def misfit(self, result: Any) -> str:
+        """Say in what a result does not fit what is declared; empty if it fits. Never raises: it was performed."""
+        ...
+
+
+@runtime_checkable
 class Undoes(Protocol):
     """An action that may bring another that undoes it; `spec.undo` names that one."""
 

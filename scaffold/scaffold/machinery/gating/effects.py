@@ -21,7 +21,7 @@ from scaffold.errors import (
     Stopped,
     TraceError,
 )
-from scaffold.interfaces import Reconciles
+from scaffold.interfaces import Reconciles, Returns
 from scaffold.machinery.gating.credentials import Revealed
 from scaffold.machinery.gating.undoing import offer_in
 from scaffold.machinery.within import leaving
@@ -189,7 +189,7 @@ class Effects:
             return certain, None, "it was cancelled from within", cancelled
         error = task.exception()
         if error is None:
-            return "performed", task.result(), "", cancelled
+            return "performed", task.result(), _misfit(action, task.result()), cancelled
         if isinstance(error, NotPerformed):
             return "failed", None, str(error) or "not performed", cancelled
         return certain, None, described(error), cancelled
@@ -243,7 +243,8 @@ class Effects:
                 plain = canonical(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
                 if b"null" in plain and (number := not_finite(value)) is not None:
-                    content["reason"] = f"it gave back {number}, which is recorded as null: JSON has no form for it"
+                    said = f"it gave back {number}, which is recorded as null: JSON has no form for it"
+                    content["reason"] = "; ".join(filter(None, (content.get("reason"), said)))
             except (TypeError, ValueError, RecursionError) as error:
                 said = f"it was performed; what it gave back cannot be recorded: {unwritable(error)}"
                 content |= {"value": None, "reason": said if told is None else told.hidden(said)}
@@ -316,7 +317,10 @@ class Effects:
             except Exception as error:  # noqa: BLE001 - then the outcome stays unknown
                 why = f"its target could not say: {described(error)}"
                 return await self._conclude_by_word(key, call, progress, why, told)
-            return await self.conclude(key, call, "performed", value=value, told=told) if happened else None
+            if not happened:
+                return None
+            misfit = _misfit(action, value)
+            return await self.conclude(key, call, "performed", value=value, reason=misfit, told=told)
         return await self._conclude_by_word(key, call, progress, "the process died between intent and outcome")
 
     async def _conclude_by_word(
@@ -331,6 +335,12 @@ class Effects:
             said = f"it happened, as {by} says; what it gave back is not known"
             return await self.conclude(key, call, "performed", reason=said, told=told)
         return await self.conclude(key, call, "failed", reason=f"it did not happen, as {by} says", told=told)
+
+
+def _misfit(action: Action, result: Any) -> str:
+    """Say in what a result is not what its action declares; it was performed all the same."""
+    misfit = action.misfit(result) if isinstance(action, Returns) else ""
+    return misfit and f"what it gave back does not fit what it declares: {misfit}"
 
 
 async def _performed(action: Action, clearance: Clearance) -> Any:
