@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scaffold import Planning, Scaffold, Task, act, action, think
-from scaffold.machinery.driving.run import Outcome
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request, Sample
+from scaffold.vocabulary.outcome import Outcome
 from scaffold_monitors.consistency import Consistency
 
 STEPS = 30

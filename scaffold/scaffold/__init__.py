@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from scaffold.errors import NotPerformed as NotPerformed
     from scaffold.errors import ScaffoldError as ScaffoldError
     from scaffold.hosting import Gate as Gate
-    from scaffold.machinery.driving.run import Outcome as Outcome
     from scaffold.planning import act as act
     from scaffold.planning import ask as ask
     from scaffold.planning import best_of as best_of
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Options as Options
     from scaffold.vocabulary.moves import Planning as Planning
     from scaffold.vocabulary.moves import Thought as Thought
+    from scaffold.vocabulary.outcome import Outcome as Outcome
     from scaffold.vocabulary.plan import Plan as Plan
     from scaffold.vocabulary.plan import Planned as Planned
     from scaffold.vocabulary.references import Reference as Reference
@@ -65,7 +65,7 @@ _HOMES = {
     "NotPerformed": "errors",
     "ScaffoldError": "errors",
     "Gate": "hosting",
-    "Outcome": "machinery.driving.run",
+    "Outcome": "vocabulary.outcome",
     "act": "planning",
     "ask": "planning",
     "best_of": "planning",

@@ -18,11 +18,12 @@ from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundi
 from scaffold.limits import raised_to
 from scaffold.machinery.asking.showing import Piece, Words
 from scaffold.machinery.driving.engine import Engine
-from scaffold.machinery.driving.run import Outcome, Run
+from scaffold.machinery.driving.run import Run
 from scaffold.streaming import Feed, Happened, streamed
 from scaffold.unyielded import unyielded
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.code import named
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:

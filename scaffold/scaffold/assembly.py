@@ -28,7 +28,7 @@ from scaffold.interfaces import (
 from scaffold.limits import limited
 from scaffold.machinery.asking.prompts import Templates
 from scaffold.machinery.asking.showing import Piece, Words
-from scaffold.machinery.driving.run import Setting
+from scaffold.machinery.driving.setting import Setting
 from scaffold.machinery.recording.redacting import redacted
 from scaffold.projections import environment
 from scaffold.trace import sealing

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from anyio.from_thread import BlockingPortal
 
     from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings, Witness
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.actions import Observation
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Usage
     from scaffold.vocabulary.moves import Planning, Review, StepKind, Thought
+    from scaffold.vocabulary.outcome import Outcome
     from scaffold.vocabulary.plan import Plan
     from scaffold.vocabulary.references import Reference
 

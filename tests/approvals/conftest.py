@@ -21,7 +21,7 @@ from scaffold.trace.heads import load_signer
 from scaffold.vocabulary.review import Evidence
 
 if TYPE_CHECKING:
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202egnihsihp"
 EVIDENCE = Evidence(quote="our account <b>has changed</b>", path="invoices/i1", event=3)

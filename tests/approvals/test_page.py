@@ -28,7 +28,7 @@ from scaffold.trace.heads import new_key
 if TYPE_CHECKING:
     from tests.approvals.conftest import Office, Serve, Served
 
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 SECRET = "whsec_c2VjcmV0LW9mLXRoZS13ZWJob29r"
 

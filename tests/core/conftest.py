@@ -13,11 +13,11 @@ import pytest
 from scaffold import Call, NotPerformed, Scaffold, Task, Verdict, action
 from scaffold.actions import FunctionAction
 from scaffold.interfaces import Answer, Backend, Question, ReviewContext, Surroundings, TraceView
-from scaffold.machinery.driving.run import Outcome
 from scaffold.testing import ManualClock, Scripted
 from scaffold.testing.judging import Story, read_story
 from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.review import MonitorSpec, Subject
 
 T = TypeVar("T")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.core.conftest import Person, Watcher, World
 
     from scaffold.interfaces import Claim, Holder, Record
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 ESCALATE = Verdict(decision="escalate", rationale="it is much")
 

@@ -21,7 +21,7 @@ from scaffold.vocabulary.review import MonitorSpec
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
 
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 FOUND = Verdict(decision="flag", score=1.0, property=FAITHFUL, rationale="it does not rest on it")
 

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaffold.interfaces import Claim, Holder
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.vocabulary.clearance import Clearance
+    from scaffold.vocabulary.outcome import Outcome
 
 FREELY = Task(prompt="pay", oversight=Oversight(unmonitored=True))
 

@@ -35,8 +35,8 @@ from scaffold.vocabulary.task import Oversight
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
 
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.trace.files import FileJournal
+    from scaffold.vocabulary.outcome import Outcome
 
 PRICED = Profile(backend="p", model="m", context=1000, prices=Prices(0.0, 1_000_000.0), can=frozenset({"n"}))
 UNPRICED = Profile(backend="p", model="m-1", context=1000, prices=None)

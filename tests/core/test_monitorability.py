@@ -22,7 +22,7 @@ from scaffold.vocabulary.monitorability import AS_SAID, FAITHFUL, Figure, Monito
 if TYPE_CHECKING:
     from tests.core.conftest import Person, Watcher, World
 
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 FLAG = Verdict(decision="flag", rationale="odd")
 

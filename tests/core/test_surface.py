@@ -18,12 +18,12 @@ import scaffold
 from scaffold import Planning, Scaffold, Task, Verdict, act, action, note, think
 from scaffold.errors import BadInput, TaskError, UnknownRun
 from scaffold.interfaces import Surroundings
-from scaffold.machinery.recording.state import ActionSummary, VerdictSummary
 from scaffold.streaming import Happened
 from scaffold.testing import Recorded, Recording, Scripted, no_network
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Profile
 from scaffold.vocabulary.moves import Move
+from scaffold.vocabulary.outcome import ActionSummary, VerdictSummary
 from scaffold.vocabulary.review import MonitorSpec
 
 if TYPE_CHECKING:

@@ -7,10 +7,9 @@ import pytest
 
 from scaffold.errors import BadInput
 from scaffold.evaluation.scoring import NOTHING, make_scorer
-from scaffold.machinery.driving.run import Outcome
-from scaffold.machinery.recording.state import ActionSummary
 from scaffold.vocabulary.events import RunStatus
 from scaffold.vocabulary.models import NO_USAGE
+from scaffold.vocabulary.outcome import ActionSummary, Outcome
 
 HERE = Path(__file__).parent
 

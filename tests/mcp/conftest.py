@@ -12,9 +12,9 @@ import pytest
 
 from scaffold import Planning, Scaffold, Task, act
 from scaffold.errors import ActionError
-from scaffold.machinery.driving.run import Outcome
 from scaffold.mcp import McpServer, ServerSettings
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.outcome import Outcome
 
 pytest.importorskip("mcp", reason="the extra `mcp` is not installed")
 

@@ -14,7 +14,6 @@ from scaffold import Planning, Scaffold, Task, act, action, think, together
 from scaffold.actions import FunctionAction
 from scaffold.errors import TaskError
 from scaffold.interfaces import Monitor
-from scaffold.machinery.driving.run import Outcome
 from scaffold.odds.monitorability import Probed, gather
 from scaffold.registry import make_monitor
 from scaffold.testing import Scripted
@@ -23,6 +22,7 @@ from scaffold.testing.seeded_loop import SeededLoop
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Request, Sample
 from scaffold.vocabulary.monitorability import AS_SAID, CONSISTENT, FAITHFUL
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.review import StepRecord
 from scaffold_monitors import disturbing
 from scaffold_monitors.beliefs import stated

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from scaffold.agent import Scaffold
-from scaffold.machinery.driving.run import Outcome
 from scaffold.testing import Scripted
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.task import Task
 
 Solve = Callable[..., Outcome]

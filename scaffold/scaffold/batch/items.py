@@ -23,8 +23,8 @@ from scaffold.vocabulary.canonical import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.taskfile import Changes, Template
+    from scaffold.vocabulary.outcome import Outcome
     from scaffold.vocabulary.task import Task
 
 _OF_A_LINE = ("id", "prompt", "inputs")

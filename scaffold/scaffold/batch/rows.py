@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 
 def fields_of(outcome: Outcome) -> dict[str, Any]:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from scaffold.batch.items import Solver
     from scaffold.batch.results import Results
     from scaffold.interfaces import Journal
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.outcome import Outcome
 
 _KEY = "batch"
 _FEWEST_GONE = 3

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.vocabulary.models import Usage
+    from scaffold.vocabulary.outcome import Outcome
 
 FAILED, BAD_INPUT, STOPPED, EXHAUSTED, UNAVAILABLE, WAITING, INTERRUPTED = 1, 2, 3, 4, 5, 6, 130
 STATUSES = {

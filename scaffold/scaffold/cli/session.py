@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scaffold.cli.options import Signing
     from scaffold.interfaces import Approver, KeptRuns
     from scaffold.machinery.asking.showing import Words
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 
 class Session(Foreground[Any]):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 Mark = Literal["right", "wrong", "unsolved", "stopped"]
 MARKS: tuple[Mark, ...] = ("right", "wrong", "unsolved", "stopped")

@@ -31,8 +31,8 @@ from scaffold.evaluation.scoring import NOTHING, Scorer, make_scorer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.taskfile import Shared, Template
+    from scaffold.vocabulary.outcome import Outcome
 
 AXES = ("planner", "backends", "monitors")
 KEYS = ("task", "cases", "scorer", "matrix", "repeats")

@@ -33,7 +33,7 @@ from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
     from scaffold.agent import Scaffold
-    from scaffold.machinery.driving.run import Outcome
+    from scaffold.vocabulary.outcome import Outcome
 
 _SECONDS_A_CASE = 60
 _ROUNDS_OF_ANSWERS = 20

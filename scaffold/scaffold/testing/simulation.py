@@ -50,8 +50,8 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from scaffold.interfaces import Journal
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.testing.simulated_database import SimulatedDatabase
+    from scaffold.vocabulary.outcome import Outcome
 
 _LIVES = 6
 _STEPS = 150  # mean number of callbacks until a process is killed between two of them

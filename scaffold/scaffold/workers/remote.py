@@ -7,10 +7,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadInput, JournalFailed
-from scaffold.machinery.driving.run import Outcome
 from scaffold.trace.postgres import PostgresJournal
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
+from scaffold.vocabulary.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

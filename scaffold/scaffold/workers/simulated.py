@@ -33,8 +33,8 @@ from scaffold.workers.remote import Delivery, Remote
 
 if TYPE_CHECKING:
     from scaffold.agent import Scaffold
-    from scaffold.machinery.driving.run import Outcome
     from scaffold.testing.simulated_world import World
+    from scaffold.vocabulary.outcome import Outcome
     from scaffold.workers.carrying import Carry
 
 LEASE_S = 15.0

@@ -36,7 +36,6 @@ from scaffold import (
 )
 from scaffold.errors import ActionError
 from scaffold.interfaces import Answer, Surroundings
-from scaffold.machinery.driving.run import Outcome
 from scaffold.machinery.reviewing.rereading import reread
 from scaffold.odds.run_calibration import RunCalibration
 from scaffold.projections.report.page import Written, write_report
@@ -44,6 +43,7 @@ from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.models import Sample
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.review import Evidence, Objection
 
 HOSTILE = (

@@ -24,9 +24,10 @@ from scaffold.vocabulary.moves import Think
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Claim
-    from scaffold.machinery.driving.run import Outcome, Setting
+    from scaffold.machinery.driving.setting import Setting
     from scaffold.machinery.interpreter import Pending
     from scaffold.vocabulary.moves import Planning
+    from scaffold.vocabulary.outcome import Outcome
     from scaffold.vocabulary.task import Task
 
 _MOVES_BETWEEN_BREATHS = 64

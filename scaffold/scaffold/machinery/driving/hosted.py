@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from scaffold.interfaces import Claim
-    from scaffold.machinery.driving.run import Outcome, Setting
+    from scaffold.machinery.driving.setting import Setting
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Request
     from scaffold.vocabulary.moves import Move, Planning, StepKind, Thought
+    from scaffold.vocabulary.outcome import Outcome
     from scaffold.vocabulary.plan import ActionCall
 
 T = TypeVar("T")

@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold import errors
-from scaffold.credentials import Credentials
 from scaffold.interfaces import Recalls
-from scaffold.machinery.asking.prompts import Templates
-from scaffold.machinery.asking.showing import Piece, Showing, Words
-from scaffold.machinery.asking.steps import Steps, signals_in, thought_from
+from scaffold.machinery.asking.showing import Showing
+from scaffold.machinery.asking.steps import Steps
+from scaffold.machinery.driving.thinking import Thinking
 from scaffold.machinery.gating.gate import Gate, PlanOnly, call_asked
 from scaffold.machinery.gating.people import Parked, People
 from scaffold.machinery.gating.permissions import HOST, Permissions
 from scaffold.machinery.recording.recorder import Fold, Recorder
 from scaffold.machinery.recording.redacting import redaction_of
-from scaffold.machinery.recording.state import ActionSummary, Overseen, RunState, VerdictSummary, bounds_of
+from scaffold.machinery.recording.state import RunState, bounds_of
 from scaffold.machinery.reviewing.reviews import Reviews
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
@@ -34,116 +33,23 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import adapter, canonical, digest, recordable, unwritable
 from scaffold.vocabulary.confidence import Calibration
 from scaffold.vocabulary.events import RunStatus
-from scaffold.vocabulary.models import Usage
-from scaffold.vocabulary.monitorability import Monitorability, Readable
-from scaffold.vocabulary.moves import Act, Ask, Note, Propose, Think
+from scaffold.vocabulary.monitorability import Monitorability
+from scaffold.vocabulary.moves import Act, Ask, Note, Propose
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.plan import as_call
-from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject, reason_of
+from scaffold.vocabulary.review import SEVERITY, Subject
 from scaffold.vocabulary.task import Unread
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
-    from scaffold.interfaces import Action, Approver, Backend, Claim, Journal, Monitor, Surroundings, Witness
+    from scaffold.interfaces import Claim
+    from scaffold.machinery.driving.setting import Setting
     from scaffold.machinery.interpreter import Pending
-    from scaffold.trace.heads import Signer
-    from scaffold.trace.sealing import Sealer
     from scaffold.vocabulary.events import Event
-    from scaffold.vocabulary.moves import Thought
-    from scaffold.vocabulary.sampling import Sampling
     from scaffold.vocabulary.task import Task
 
 _ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
-
-
-class Outcome(msgspec.Struct, kw_only=True):
-    """How a run ended, or why it is paused.
-
-    Attributes:
-        run: the run's id.
-        status: `solved`, `failed`, `stopped`, or why it is paused.
-        answer: the planner's answer; if it was cut short, its partial answer.
-        reason: why it is not solved.
-        usage: tokens and dollars of the work and of oversight.
-        steps: steps answered for the work.
-        actions: what became of each action.
-        verdicts: verdicts stricter than `allow`.
-        saved: actions that the gate refused, and their declared cost in dollars.
-        trace: where the trace is.
-        repaired: what was repaired when the run was opened.
-        seconds: how long the run has been active, over all resumes, without waiting for people.
-        reasoning: how much of the reasoning could be read, and was.
-        overseers: what each monitor has cost, by name.
-        undoable: for the key of each action that can be undone, in the order performed, the action that undoes it.
-    """
-
-    run: str
-    status: RunStatus
-    answer: Any = None
-    reason: str = ""
-    usage: dict[str, Usage]
-    steps: int
-    actions: list[ActionSummary]
-    verdicts: list[VerdictSummary]
-    saved: dict[str, float]
-    trace: str
-    repaired: str = ""
-    seconds: float = 0.0
-    reasoning: Readable = msgspec.field(default_factory=Readable)
-    overseers: dict[str, Overseen] = {}
-    undoable: dict[str, str] = {}
-
-
-class Setting(msgspec.Struct, kw_only=True, eq=False):
-    """Everything a run is made of.
-
-    Attributes:
-        name: the planner, or whoever else makes the moves, as pinned in the trace.
-        plugins: other pinned plug-ins: versions and settings, by name.
-        seed: source of the samples' seeds; the run's id when empty.
-        oversample: minimum number of samples per step, for measuring how they agree.
-        calibration: how stated confidence is corrected; a resumed run keeps what its first event holds.
-        monitorability: probe results from other runs; likewise.
-        config: what is needed to rebuild this setting; kept in the trace's content.
-        raised: on resume, new limits for resources that the first event bounds.
-        raised_by: who raised them.
-        credentials: where actions' credentials are looked up.
-        witnesses: further places that keep signed heads.
-        sealer: encrypts content.
-        followers: called with each event and its content's bytes; on resume from the first event on.
-        listeners: the same, but only for new events, and for those that a listener Recalls.
-        on_piece: called with the text of the work's steps, for a person to see.
-        words: whether that happens as text is generated, or once oversight has released a step.
-    """
-
-    task: Task
-    name: str
-    backends: Mapping[str, Backend]
-    monitors: Sequence[Monitor]
-    actions: Mapping[str, Action]
-    templates: Templates
-    journal: Journal
-    surroundings: Surroundings
-    plugins: dict[str, str] = msgspec.field(default_factory=dict)
-    approvers: Sequence[Approver] = ()
-    signer: Signer | None = None
-    witnesses: Sequence[Witness] = ()
-    sealer: Sealer | None = None
-    sampling: Sampling | None = None
-    observe: bool = False
-    plan_only: bool = False
-    config: dict[str, Any] = msgspec.field(default_factory=dict)
-    followers: Sequence[Callable[[Event, bytes], None]] = ()
-    listeners: Sequence[Callable[[Event, bytes], None]] = ()
-    on_piece: Callable[[Piece], None] | None = None
-    words: Words = "cleared"
-    seed: str = ""
-    oversample: int = 0
-    calibration: Calibration | None = None
-    monitorability: Monitorability | None = None
-    credentials: Credentials = msgspec.field(default_factory=Credentials)
-    raised: Mapping[str, float] = {}
-    raised_by: str = ""
 
 
 class Run:
@@ -153,6 +59,7 @@ class Run:
         setting: what it is made of.
         claim: the right to write it.
         task: the task, with the actions' specifications.
+        think: asks one step and has it reviewed; see `Thinking.think`.
         act: clears and performs one call; see `Gate.act`.
     """
 
@@ -221,7 +128,15 @@ class Run:
             plan_only=setting.plan_only,
         )
         self.act = self._gate.act
-        self._showing = Showing(claim.run, setting.words, setting.on_piece) if setting.on_piece is not None else None
+        self.think = Thinking(
+            steps=self._steps,
+            reviews=self._reviews,
+            recorder=self.recorder,
+            state=self.state,
+            surroundings=setting.surroundings,
+            resamples=task.oversight.resamples,
+            showing=Showing(claim.run, setting.words, setting.on_piece) if setting.on_piece is not None else None,
+        ).think
         self.recorder.follow_kinds(self.state.takers)
         self.recorder.follow_kinds(self._reviews.folds)
         for follower in setting.followers:
@@ -383,91 +298,6 @@ class Run:
     def _may_change_the_world(self, move: Act) -> bool:
         known = self.setting.actions.get(move.planned.action)
         return known is not None and known.spec.effect != "read"
-
-    async def think(self, pending: Pending, move: Think) -> Any:
-        """Ask a step, and have it reviewed if monitors read steps."""
-        key = pending.key
-        showing = self._showing
-        if not self._reviews.reads_steps and showing is None:
-            return thought_from(*await self._steps.ask(key, move, pending.history), move)
-        while True:
-            answered = self.state.at(key).answered
-            if answered is None:
-                answered = await self._read_while_asked(pending, move)
-            thought = thought_from(*answered, move)
-            if isinstance(thought, Exception):
-                return thought
-            if not self._reviews.reads_steps:
-                self._show(move, thought, answered[0])
-                return thought
-            subject = Subject(kind="step", key=key, step=self._step_record(move, thought, *answered))
-            stakes = self._reviews.step_stakes(move.to)
-            decision, verdicts = await self._reviews.review(subject, answered[0].content, stakes)
-            if decision == "halt":
-                raise errors.Stopped(reason_of(verdicts, "halt"))
-            progress = self.state.at(key)
-            if decision == "resample" and progress.tries <= self.task.oversight.resamples:
-                progress.answered = None
-                self._show(move, thought, answered[0], withdrawn="drawn again on suspicion")
-                continue
-            withheld = SEVERITY[decision] >= SEVERITY["revise"]
-            feedback = next(
-                (verdict.feedback for verdict in verdicts if verdict.feedback), "oversight withheld this thought"
-            )
-            self._reach("released:before")
-            self.recorder.record(
-                ev.Released(key=key, subject="step", ok=not withheld, beside=self._reviews.reading(key)),
-                {"feedback": feedback} if withheld else None,
-            )
-            self._reach("released:after")
-            self._show(move, thought, answered[0], withdrawn=feedback if withheld else "")
-            return errors.StepRefused(feedback, key) if withheld else thought
-
-    async def _read_while_asked(self, pending: Pending, move: Think) -> tuple[ev.StepAnswered, bytes]:
-        """Ask a step while monitors, and anyone watching, read its samples as they are generated."""
-        key, reviews, showing = pending.key, self._reviews, self._showing
-        readings = reviews.read_stream(key, lambda: self._asked_record(move))
-        return await self._steps.ask(
-            key,
-            move,
-            pending.history,
-            final=not reviews.reads_steps,
-            readings=readings if showing is None else showing.watch(key, move.kind, readings),
-            conclude=(lambda: reviews.conclude_stream(key, readings)) if readings else None,
-        )
-
-    def _show(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, *, withdrawn: str = "") -> None:
-        """Show a released thought to anyone watching, or that it was withheld."""
-        if self._showing is None:
-            return
-        if withdrawn:
-            self._showing.withdrawn(event.key, move.kind, withdrawn, event.winner)
-        else:
-            self._showing.cleared(event.key, move.kind, thought, event.winner)
-
-    def _asked_record(self, move: Think) -> StepRecord:
-        """Return a step as monitors see it while it is being answered: what is asked, and of whom."""
-        profile = self._steps.backend(move.to).profile
-        return StepRecord(
-            kind=move.kind,
-            inputs=json.loads(canonical(move.inputs)),
-            to=move.to,
-            backend=profile.backend,
-            model=profile.model,
-            choices=move.options.choices,
-        )
-
-    def _step_record(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, body: bytes) -> StepRecord:
-        """Return an answered step as monitors see it."""
-        return msgspec.structs.replace(
-            self._asked_record(move),
-            value=json.loads(canonical(thought.value)),
-            text=thought.text,
-            reasoning=thought.reasoning,
-            usage=event.usage,
-            signals=signals_in(body, event.winner) if b'"signals"' in body else {},
-            shown=event.reasoning,
-        )
 
     # --- the end
 

@@ -10,11 +10,11 @@ import msgspec
 
 from scaffold.machinery.recording.ledger import Ledger
 from scaffold.vocabulary import events as ev
-from scaffold.vocabulary.actions import ActionStatus
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.characters import as_read
-from scaffold.vocabulary.models import NO_USAGE, ReasoningVisibility, Usage
+from scaffold.vocabulary.models import ReasoningVisibility, Usage
 from scaffold.vocabulary.monitorability import VISIBILITIES, Readable
+from scaffold.vocabulary.outcome import ActionSummary, Overseen, VerdictSummary
 from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.review import SEVERITY, Verdict
 
@@ -24,19 +24,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.task import Task
-
-
-class ActionSummary(msgspec.Struct, kw_only=True):
-    """The result of one action."""
-
-    key: str
-    name: str
-    arguments: dict[str, Any]
-    status: ActionStatus = "planned"
-    reason: str = ""
-    cost: float = 0.0
-    compensates: str = ""
-    undone: str = ""
 
 
 class Undoable(msgspec.Struct, frozen=True):
@@ -55,33 +42,6 @@ class Undoable(msgspec.Struct, frozen=True):
     gave: bytes
     tainted: bool
     plan: str
-
-
-class Overseen(msgspec.Struct):
-    """What one monitor has cost a run.
-
-    Attributes:
-        verdicts: number of its verdicts.
-        questions: number of its questions to models.
-        usage: what those used.
-        seconds: total duration of its reviews, including waiting for models; reviews may overlap.
-    """
-
-    verdicts: int = 0
-    questions: int = 0
-    usage: Usage = NO_USAGE
-    seconds: float = 0.0
-
-
-class VerdictSummary(msgspec.Struct, kw_only=True, frozen=True):
-    """A verdict stricter than `allow`."""
-
-    monitor: str
-    decision: str
-    subject: str
-    key: str
-    status: str
-    reason: str
 
 
 class Progress(msgspec.Struct, eq=False):
