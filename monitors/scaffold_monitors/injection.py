@@ -27,7 +27,7 @@ from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec
 from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.entailment.wording import visible
 from scaffold_monitors.findings import unread
-from scaffold_monitors.recollection import Recollection
+from scaffold_monitors.recollection import FOLLOWED, Recollection
 from scaffold_monitors.situations import Surveyor, Unreadable
 from scaffold_monitors.steering import Suspect, span, steered, suspect
 
@@ -88,15 +88,7 @@ class Injection:
         BadInput: a setting is not what it should be.
     """
 
-    folds = frozenset(
-        {
-            events.ActionProposed,
-            events.ActionOutcome,
-            events.ActionRefused,
-            events.StepAnswered,
-            events.Reviewed,
-        }
-    )
+    folds = FOLLOWED | {events.Reviewed}
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class Told(msgspec.Struct, frozen=True):
 
 
 FOLLOWED: frozenset[type[events.Event]] = frozenset(
-    {events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered}
+    {events.RunStarted, events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered}
 )
 """The kinds of event that it takes in."""
 
@@ -56,6 +56,7 @@ class Recollection:
 
     Attributes:
         seen: how many events it has processed.
+        hosted: whether another agent's loop makes the calls.
         effects: how often each effect was performed, or may have been.
         pending: names of the effects under way, by key.
         asked: all calls under way, reads included, by key.
@@ -68,6 +69,7 @@ class Recollection:
     """
 
     seen: int = 0
+    hosted: bool = False
     effects: Counter[str] = field(default_factory=Counter)
     pending: dict[str, str] = field(default_factory=dict)
     asked: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -98,6 +100,8 @@ class Recollection:
             case events.ActionRefused():
                 self.asked.pop(event.key, None)
                 self.pending.pop(event.key, None)
+            case events.RunStarted():
+                self.hosted = event.hosted
             case events.StepAnswered():
                 self.steps[event.key] = event.sources
                 if len(self.steps) > _MOST_STEPS:
@@ -164,8 +168,11 @@ class Recollection:
         return [msgspec.convert(call, ActionCall) for call in known if call.get("action") == action]
 
     def composed(self, sources: tuple[str, ...]) -> bool:
-        """Whether a model may have written a value: its sources name a thought, or a history with thoughts in it."""
-        return bool(self.steps) and any(source.startswith(("step:", "history:")) for source in sources)
+        """Whether a model may have written a value: its sources name a thought, or a history with thoughts in it.
+
+        Another agent's history has its model's thoughts in it, told or not.
+        """
+        return (self.hosted or bool(self.steps)) and any(source.startswith(("step:", "history:")) for source in sources)
 
     def behind(self, sources: tuple[str, ...]) -> tuple[str, ...]:
         """Replace each thought among some sources by what it rests on."""

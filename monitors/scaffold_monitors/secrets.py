@@ -29,7 +29,7 @@ from scaffold_monitors.entailment.evidence import Kept, Support, support
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, role_of
 from scaffold_monitors.entailment.wording import plain, stands_in
 from scaffold_monitors.findings import unread
-from scaffold_monitors.recollection import Recollection
+from scaffold_monitors.recollection import FOLLOWED, Recollection
 from scaffold_monitors.situations import Surveyor, Unreadable
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Secrets:
         BadInput: a setting is not a decision.
     """
 
-    folds = frozenset({events.ActionProposed, events.ActionOutcome, events.ActionRefused, events.StepAnswered})
+    folds = FOLLOWED
 
     def __init__(
         self, *, credentials: Decision = "block", numbers: Decision = "escalate", contacts: Decision = "flag"

@@ -16,6 +16,7 @@ from scaffold.machinery.driving.hosted import Hosted, Said
 from scaffold.machinery.gating.permissions import HOST
 from scaffold.streaming import Feed, Happened
 from scaffold.vocabulary.canonical import recordable, unwritable
+from scaffold.vocabulary.events import HOSTED
 from scaffold.vocabulary.plan import Planned
 from scaffold.vocabulary.task import Task
 
@@ -137,7 +138,7 @@ class Gate(Assembly):
             raise BadInput("`budget` raises that of a run that is resumed: one that begins has its task's own")
         task, config, claim = await self.claimed(task, resume=resume)
         try:
-            async with self.setting(task, "host", config, resumed=bool(resume)) as setting:
+            async with self.setting(task, HOSTED, config, resumed=bool(resume)) as setting:
                 setting.backends = {**setting.backends, HOST: Said(self._model)}
                 setting.raised, setting.raised_by = raised, by
                 feeds: list[Feed] = []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.monitors.simple_tools import spec
 
-from scaffold.errors import BadInput, TaskError
+from scaffold import Gate, action
+from scaffold.errors import ActionRefused, BadInput, TaskError
 from scaffold.interfaces import ChecksTask, Folds, Monitor
 from scaffold.vocabulary import events
 from scaffold.vocabulary.plan import ActionCall
@@ -158,6 +160,24 @@ def test_what_a_model_wrote_is_held_against_the_request(kit: Any, source: str) -
     right: dict[str, Any] = {"iban": "DE44500105175407324931", "amount": 1250, "subject": "rent"}
     assert view.plan(call("transfer_money", where=thought, **right), key="2").decision == "allow"
     assert view.plan(call("transfer_money", where=thought, **right | {"amount": 12.5}), key="2").decision != "allow"
+
+
+@pytest.mark.parametrize("monitor", ["scope", "dataflow"])
+def test_what_another_agent_passes_is_held_against_the_request(monitor: str, tmp_path: Path) -> None:
+    """Behind a gate a model may have written the first call already, whether or not the host told what it said."""
+
+    @action(effect="irreversible")
+    def transfer_money(iban: str, amount: float) -> str:
+        """Transfer money to an account."""
+        return f"{amount} to {iban}"
+
+    gate = Gate(actions=[transfer_money], monitors=["rules", monitor], journal=tmp_path)
+    right = {"iban": "DE44500105175407324931", "amount": 1250}
+    wrong = {"scope": right | {"amount": 12.5}, "dataflow": right | {"iban": "DE89370400440532013000"}}
+    with gate.run_sync("Transfer 1,250.00 euros to DE44500105175407324931.") as run:
+        with pytest.raises(ActionRefused):
+            run.act("transfer_money", wrong[monitor])
+        assert run.act("transfer_money", right).value == "1250.0 to DE44500105175407324931"
 
 
 def test_where_another_tool_fits_better_the_request_does_not_license_this_one(kit: Any) -> None:

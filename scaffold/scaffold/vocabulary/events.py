@@ -24,6 +24,7 @@ Ledger = Literal["model", "oversight"]
 RunStatus = Literal["solved", "failed", "stopped", "exhausted", "unavailable", "waiting", "interrupted"]
 ENDED: frozenset[str] = frozenset({"solved", "failed", "stopped"})
 OVERSIGHT = "oversight."  # prefix of the names of its own bounds
+HOSTED = "host"  # the planner of a run whose moves another agent's loop makes
 
 
 class Event(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="kind", gc=False):
@@ -62,6 +63,11 @@ class RunStarted(Event, tag="run.started", kw_only=True):
     bounds: dict[str, float] = {}
     unmonitored: bool = False
     foreign: str = ""
+
+    @property
+    def hosted(self) -> bool:
+        """Whether another agent's loop makes the moves, so that a model may have written whatever it passes."""
+        return self.planner == HOSTED or bool(self.foreign)
 
 
 class RunResumed(Event, tag="run.resumed", kw_only=True):
