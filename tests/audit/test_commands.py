@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -234,6 +235,22 @@ def test_a_command_that_stops_signing_leaves_the_action_undone(solve: Command, t
     assert (status, "ended with status 3" in err) == (5, True), err
     _, out, _ = solve("audit", "show", "last")
     assert "it was not begun" in out
+
+
+def test_a_signed_run_that_goes_on_without_its_key_says_so(
+    solve: Command, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it does from there on is covered by no head; with the key there is nothing to say."""
+    solve("audit", "key", "key")
+    sign = shlex.join([sys.executable, "-m", "scaffold.cli", "audit", "sign", str(tmp_path / "key")])
+    (tmp_path / "signer").write_text(f"#!/bin/sh\n[ -e asked ] && exit 3\ntouch asked\nexec {sign}\n")
+    (tmp_path / "signer").chmod(0o755)
+    assert solve("solve", "task.yaml", "--key", f"command:{tmp_path / 'signer'}")[0] == 5
+    shutil.copytree(".scaffold/runs", "kept")
+    assert solve("resume", "last", "--runs", "kept", "--key", "key")[0] == 0
+    assert "was signed so far" not in caplog.text
+    assert solve("resume", "last")[0] == 0
+    assert "was signed so far; without a key the rest of it is not" in caplog.text
 
 
 def test_heads_go_to_stdout_files_and_other_journals_and_verify_against_them(solve: Command, tmp_path: Path) -> None:

@@ -143,6 +143,13 @@ def test_what_is_no_action_of_the_run_is_bad_input(ask: Callable[..., Why]) -> N
         ask("pya")
 
 
+def test_the_nth_of_a_name_is_never_another(ask: Callable[..., Why]) -> None:
+    """`pay#1` is the first; where there is no second, `pay#2` is none rather than the first."""
+    assert ask("pay#1").key == ask("pay").key
+    with pytest.raises(BadInput, match="no action 'pay#2'; did you mean 'pay'"):
+        ask("pay#2")
+
+
 def test_the_command_tells_it_as_text_and_as_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Both hold the same; text from the trace cannot move the cursor."""
     where = ("--runs", str(folder.parent))

@@ -248,6 +248,25 @@ def test_the_private_key_is_its_owners_alone(here: Scaffold, folder: Path) -> No
     assert "chmod 600" in here("solve", "pay.yaml", "--key", "key.pem").err
 
 
+@pytest.mark.usefixtures("signed")
+@pytest.mark.parametrize("held", ["", "# the auditor's key\n"])
+def test_a_file_without_a_key_verifies_nothing(here: Scaffold, folder: Path, held: str) -> None:
+    """A file of --key in which nothing stands, as when making the key failed, is bad input, not an unchecked run."""
+    (folder / "key.pub").write_text(held)
+    said = here("audit", "verify", "last", "--key", "key.pub")
+    assert (said.status, said.out) == (2, "")
+    assert "the file of --key, key.pub, holds something else or nothing" in said.err
+
+
+@pytest.mark.usefixtures("signed")
+def test_a_private_key_given_to_check_with_is_not_repeated(here: Scaffold, folder: Path) -> None:
+    """`verify --key` with the private key's file says what is wanted, and quotes nothing of the file."""
+    said = here("audit", "verify", "last", "--key", "key.pem")
+    assert said.status == 2
+    assert "wanted are verifier lines" in said.err
+    assert (folder / "key.pem").read_text().strip() not in said.err
+
+
 def test_a_trace_reads_as_text(here: Scaffold, run: Path) -> None:
     """`audit show` tells each event in a line; `--brief` leaves decisions and actions."""
     shown = here("audit", "show", run.name).out.splitlines()

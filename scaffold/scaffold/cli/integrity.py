@@ -84,11 +84,27 @@ def verified(folder: Path, against: tuple[Path | str, ...], key: tuple[str, ...]
 
 
 def _verifiers(said: tuple[str, ...]) -> list[str]:
-    """Return the verifier lines given, directly or in files without their comments."""
+    """Return the verifier lines given, directly or in files."""
     found: list[str] = []
     for each in said:
-        lines = [each] if "+" in each and not Path(each).is_file() else _read(Path(each), "--key").splitlines()
-        found += [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+        found += [each.strip()] if "+" in each and not Path(each).is_file() else _verifiers_in(Path(each))
+    return found
+
+
+def _verifiers_in(path: Path) -> list[str]:
+    """Return the verifier lines of a file, without its comments.
+
+    Raises:
+        BadInput: it has none, or another line, which is not quoted: it may be a private key.
+    """
+    from scaffold.errors import BadInput
+    from scaffold.trace.heads import is_verifier
+
+    lines = [line.strip() for line in _read(path, "--key").splitlines()]
+    found = [line for line in lines if line and not line.startswith("#")]
+    if not found or not all(is_verifier(line) for line in found):
+        said = "wanted are verifier lines, NAME+ID+BASE64, as `scaffold audit key FILE` prints them"
+        raise BadInput(f"the file of --key, {path}, holds something else or nothing: {said}")
     return found
 
 

@@ -165,10 +165,11 @@ class _Origins:
         """Return the key of the action meant."""
         if which in self.plan_of:
             return which
-        name, _, nth = which.rpartition("#")
-        found = self._names.get(name if name and nth.isdigit() else which, [])
-        if name and nth.isdigit() and 0 < int(nth) <= len(found):
-            return found[int(nth) - 1]
+        for name, keys in self._names.items():
+            for nth, key in enumerate(keys, start=1):
+                if which == f"{name}#{nth}":
+                    return key
+        found = self._names.get(which, [])
         if len(found) == 1:
             return found[0]
         if found:

@@ -208,6 +208,17 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
     return notes
 
 
+def is_verifier(text: str) -> bool:
+    """Whether a text is a verifier key line."""
+    name, _, rest = text.strip().partition("+")
+    identity, _, encoded = rest.partition("+")
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        return False
+    return len(raw) == _VERIFIER_BYTES and raw[:1] == _ED25519 and key_id(name, raw[1:]).hex() == identity
+
+
 def check_verifier(verifier: str) -> None:
     """Check that a text is a verifier key line, and that signatures can be checked here.
 
@@ -215,13 +226,7 @@ def check_verifier(verifier: str) -> None:
         BadInput: it is not one.
         MissingExtra: the extra `signing` is not installed.
     """
-    name, _, rest = verifier.strip().partition("+")
-    identity, _, encoded = rest.partition("+")
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except ValueError:
-        raw = b""
-    if len(raw) != _VERIFIER_BYTES or raw[:1] != _ED25519 or key_id(name, raw[1:]).hex() != identity:
+    if not is_verifier(verifier):
         raise BadInput(f"{verifier!r} is no verifier line: `scaffold audit key FILE` prints one, NAME+ID+BASE64")
     if find_spec("cryptography") is None:
         raise MissingExtra("checking a signature", "signing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import traceback
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.task import Task
 
+_log = logging.getLogger(__name__)
 _ANSWER_TYPES: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
 
 
@@ -241,7 +243,10 @@ class Run:
     def _name_key(self, before: str) -> None:
         """Record which key signs, the first time and whenever it changes."""
         signer = self.setting.signer
-        if signer is not None and signer.verifier() != before:
+        if signer is None:
+            if before:
+                _log.warning("run %s was signed so far; without a key the rest of it is not", self.claim.run)
+        elif signer.verifier() != before:
             self.recorder.record(
                 ev.KeyChanged(verifier=signer.verifier(), before=before, endorsement=signer.endorsement)
             )
