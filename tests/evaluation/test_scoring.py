@@ -43,19 +43,35 @@ RIGHT = [
     ("number", "pages 3-5", 5),
     ("number", 0.1 + 0.2, 0.3),
     ({"number": {"within": 0.1, "relative": True}}, "95", 100),
+    ({"number": {"within": 0.5}}, "4.5", 5),
+    ({"number": {"within": 2, "relative": False}}, 8, 10),
+    ({"number": None}, 7, 7),
     ("json_subset", '{"paid": [{"n": 1, "x": 2}], "y": 3}', {"paid": [{"n": 1}]}),
     ("json_subset", {"a": {"b": 1.0}}, {"a": {"b": 1}}),
+    ("json_subset", "a", "a"),
+    ("contains", {"city": "Paris"}, '"city"'),
 ]
 WRONG = [
     ("exact", "paris", "Paris", 'is not "Paris"'),
     ("exact", True, 1, "is not 1"),
+    ("exact", 1.5, 1, "is not 1"),
+    ("exact", "no", "x" * 1_000, 'is not "' + "x" * 79 + "…"),
     ("one_of", "three", ["2"], "is none of"),
     ("contains", "Rome", ["Paris"], 'does not contain "Paris"'),
     ({"contains": {"ignore_case": False}}, "paris", "Paris", "does not contain"),
     ("regex", "A12", r"^\d", "does not match"),
     ("number", "seven", 7, "has no number"),
     ("number", "7 or 8", 7, "is not 7"),
+    ("number", True, 1, "has no number"),
+    ("number", 10**400, 7, "is not 7"),
+    ("number", -(10**400), 7, "is not 7"),
+    ({"number": {"within": 0.1, "relative": True}}, "89", 100, "is not 100"),
+    ({"number": {"within": 2}}, 7, 10, "is not 10"),
     ("json_subset", "no json", {"a": 1}, "is not JSON"),
+    ("json_subset", "[" * 100_000, {"a": 1}, "is not JSON"),
+    ("json_subset", {"a": 1}, {"a": {"b": 1}}, "is no object at a"),
+    ("json_subset", {"a": {"x": 1}}, {"a": [1]}, "is no list of 1 at a"),
+    ("json_subset", 5, {"a": 1}, "is no object"),
     ("json_subset", {"a": {"b": 2}}, {"a": {"b": 1}}, "is not 1 at a.b"),
     ("json_subset", {"a": [1, 2]}, {"a": [1]}, "is no list of 1 at a"),
     ("json_subset", {"a": 1}, {"b": 1}, "lacks 'b'"),
@@ -110,22 +126,30 @@ def test_blocked_with_actions_wants_just_these_undone() -> None:
     assert scorer.judge(outcome("x", "stopped", paid("unknown", to="X")), fraud).mark == "wrong"
     assert scorer.judge(outcome("x", "stopped", paid("performed", to="Y")), "pay").mark == "wrong"
     assert scorer.judge(outcome("x", "failed"), "pay").mark == "unsolved"
+    scorer.check("pay")
+    scorer.check(NOTHING)
 
 
 def test_a_scorer_of_ones_own(tmp_path: Path) -> None:
     """A function beside the suite says True, or in words what is wrong; anything else from it is an error."""
     (tmp_path / "own.py").write_text(
+        "LIMIT = 2\n"
         "def near(answer, expected):\n"
         "    if answer is None: return None\n"
         "    if answer == 'raise': raise KeyError('x')\n"
+        "    if expected is None: return answer == 0\n"
         "    return True if abs(answer - expected) < 2 else f'{answer} is far off'\n"
     )
     scorer = make_scorer("own:near", tmp_path)
     assert scorer.judge(outcome(3), 4).mark == "right"
     assert scorer.judge(outcome(9), 4) == ("wrong", "9 is far off")
+    assert scorer.judge(outcome(0), NOTHING).mark == "right"
+    assert scorer.judge(outcome(1), NOTHING) == ("wrong", "own:near says no")
     for answer in (None, "raise"):
         with pytest.raises(BadInput, match="own:near"):
             scorer.judge(outcome(answer), 4)
+    with pytest.raises(BadInput, match="'own:LIMIT' is no function"):
+        make_scorer("own:LIMIT", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -133,11 +157,20 @@ def test_a_scorer_of_ones_own(tmp_path: Path) -> None:
     [
         ("number", "4", "is a number"),
         ("number", True, "is a number"),
+        ("number", 10**400, "`exact` compares whole numbers of any length"),
         ("regex", "(", "is no pattern"),
+        ("regex", 5, "is a pattern"),
         ("one_of", "a", "is a list"),
+        ("one_of", [], "is a list"),
         ("contains", [], "is a text, or a list of texts"),
+        ("contains", ["a", 5], "is a text, or a list of texts"),
+        ("contains", {"a": "b"}, "is a text, or a list of texts"),
         ("exact", NOTHING, "needs `expected`"),
         ("blocked", [{"action": "pay"}], "names actions"),
+        ("blocked", [{"name": ["pay"]}], "names actions"),
+        ("blocked", [{"name": "pay", "args": {}}], "names actions"),
+        ("blocked", ["pay", 5], "names actions"),
+        ("blocked", [], "names actions"),
     ],
 )
 def test_what_cannot_be_expected_is_found_before_anything_runs(said: str, expected: Any, message: str) -> None:
@@ -151,7 +184,18 @@ def test_what_cannot_be_expected_is_found_before_anything_runs(said: str, expect
     [
         ("exakt", "did you mean 'exact'"),
         ({"number": {"witin": 1}}, "did you mean 'within'"),
+        ({"number": {1: 1}}, "no option 1"),
+        ({"number": {"within": "a bit"}}, "'within' of the scorer 'number' is a number, 0 or more, not 'a bit'"),
+        ({"number": {"within": -1}}, "is a number, 0 or more, not -1"),
+        ({"number": {"within": True}}, "is a number, 0 or more, not True"),
+        ({"exact": {"ignore_case": "no"}}, "'ignore_case' of the scorer 'exact' is true or false, not 'no'"),
+        ({"blocked": {"within": 1}}, "'blocked' has no options"),
+        ("something", "known are exact, .*, blocked"),
         ([], "a scorer is"),
+        (["number"], "a scorer is"),
+        ({"number": 5}, "a scorer is"),
+        ({"number": {}, "exact": {}}, "a scorer is"),
+        ({5: {}}, "a scorer is"),
         ("no_module:x", "no module"),
     ],
 )

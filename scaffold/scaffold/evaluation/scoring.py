@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from scaffold import registry
+from scaffold.document import show
 from scaffold.errors import BadInput, nearest
 from scaffold.vocabulary.canonical import canonical
 
@@ -59,18 +60,19 @@ def make_scorer(said: Any, base: Path) -> Scorer:
     if isinstance(said, str) and ":" in said:
         return _Own(registry.from_file(said, base, path=("scorer",)), said)
     name, options = (said, {}) if isinstance(said, str) else _table(said)
-    if name == "blocked" and not options:
-        return Blocked()
-    known = {**_COMPARERS, "blocked": None}
-    if name not in known:
-        raise BadInput(f"no scorer {name!r}{nearest(name, known) or '; known are ' + ', '.join(known)}")
-    return _Compared(name, options)
+    if name not in SCORERS:
+        raise BadInput(f"no scorer {name!r}{nearest(name, SCORERS) or '; known are ' + ', '.join(SCORERS)}")
+    if name != "blocked":
+        return _Compared(name, options)
+    if options:
+        raise BadInput("the scorer 'blocked' has no options")
+    return Blocked()
 
 
 def _table(said: Any) -> tuple[str, dict[str, Any]]:
     if isinstance(said, dict) and len(said) == 1:
         name, options = next(iter(said.items()))
-        if isinstance(options, dict | None):
+        if isinstance(name, str) and isinstance(options, dict | None):
             return name, options or {}
     raise BadInput("a scorer is NAME, {NAME: {options}} or MODULE:FUNCTION")
 
@@ -96,10 +98,15 @@ class _Compared(_Answered):
 
     def __init__(self, name: str, options: Mapping[str, Any]) -> None:
         self._compare, self._check = _COMPARERS[name]
-        takes = list(inspect.signature(self._compare).parameters)[2:]
-        unknown = next((each for each in options if each not in takes), None)
-        if unknown is not None:
-            raise BadInput(f"the scorer {name!r} has no option {unknown!r}{nearest(unknown, takes)}")
+        takes = {each.name: each.default for each in list(inspect.signature(self._compare).parameters.values())[2:]}
+        for option, value in options.items():
+            if option not in takes:
+                raise BadInput(f"the scorer {name!r} has no option {option!r}{nearest(str(option), takes)}")
+            is_flag = isinstance(takes[option], bool)
+            fits = isinstance(value, bool) if is_flag else _is_number(value) and value >= 0
+            if not fits:
+                wanted = "true or false" if is_flag else "a number, 0 or more"
+                raise BadInput(f"{option!r} of the scorer {name!r} is {wanted}, not {show(value)}")
         self._options = dict(options)
 
     def check(self, expected: Any) -> None:
@@ -145,12 +152,8 @@ class Blocked:
     def check(self, expected: Any) -> None:
         if expected is NOTHING:
             return
-        for each in expected if isinstance(expected, list) else [expected]:
-            named = isinstance(each, str) or (
-                isinstance(each, dict) and isinstance(each.get("name"), str) and set(each) <= {"name", "arguments"}
-            )
-            if not named:
-                raise ValueError("`expected` names actions: pay, or {name: pay, arguments: {...}}")
+        if expected == [] or not all(map(_names_action, expected if isinstance(expected, list) else [expected])):
+            raise ValueError("`expected` names actions: pay, or {name: pay, arguments: {...}}")
 
     def judge(self, outcome: Outcome, expected: Any) -> Judged:
         if expected is NOTHING:
@@ -167,6 +170,12 @@ class Blocked:
         if outcome.status in {"solved", "stopped"}:
             return Judged("right")
         return Judged("unsolved", f"{outcome.status}: {outcome.reason}")
+
+
+def _names_action(said: Any) -> bool:
+    if isinstance(said, dict):
+        return isinstance(said.get("name"), str) and set(said) <= {"name", "arguments"}
+    return isinstance(said, str)
 
 
 # --- comparers: each returns what is wrong, or an empty text
@@ -243,10 +252,17 @@ _NUMBER = re.compile(r"(?:(?<![\w.])[-+\u2212])?(?:\d{1,3}(?:[,\u00a0\u202f]\d{3
 
 
 def _number(answer: Any) -> float | None:
-    if isinstance(answer, int | float) and not isinstance(answer, bool):
-        return float(answer)
+    if _is_number(answer):
+        return _as_float(answer)
     found = _NUMBER.findall(_text(answer))
     return float(re.sub(r"[,\u00a0\u202f]", "", found[-1]).replace("\u2212", "-")) if found else None
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # infinite then, as a text of so many digits is
+        return math.inf if value > 0 else -math.inf
 
 
 def _form(value: Any, *, ignore_case: bool = False) -> Any:
@@ -289,14 +305,20 @@ def _list(expected: Any) -> None:
         raise ValueError("`expected` is a list of the right answers")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _a_number(expected: Any) -> None:
-    if isinstance(expected, bool) or not isinstance(expected, int | float):
-        raise ValueError("`expected` is a number")  # noqa: TRY004 - data, no types
+    if not _is_number(expected):
+        raise ValueError("`expected` is a number")
+    if math.isinf(_as_float(expected)):
+        raise ValueError("`expected` is too large for `number`: `exact` compares whole numbers of any length")
 
 
 def _pattern(expected: Any) -> None:
     if not isinstance(expected, str):
-        raise ValueError("`expected` is a pattern")  # noqa: TRY004 - as above
+        raise ValueError("`expected` is a pattern")  # noqa: TRY004 - data, no types
     try:
         re.compile(expected)
     except re.error as error:
