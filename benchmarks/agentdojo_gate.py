@@ -24,7 +24,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from scaffold_monitors.entailment import flows, licences, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, leaves
+from scaffold_monitors.entailment.situation import Situation
 from scaffold_monitors.entailment.tables import tables
 from scaffold_monitors.entailment.tools import Tool, read_tool
 

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Situation, leaves
+from scaffold_monitors.entailment.calls import COMPOSED, Call, leaves
+from scaffold_monitors.entailment.situation import Situation
 from scaffold_monitors.entailment.tools import Tool, read_tool, split
 from scaffold_monitors.entailment.wording import stem, words
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
-    from scaffold_monitors.entailment.calls import Finding, Situation
+    from scaffold_monitors.entailment.calls import Finding
+    from scaffold_monitors.entailment.situation import Situation
 
 
 class Declassified(BaseModel):

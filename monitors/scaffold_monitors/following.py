@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from scaffold.interfaces import TraceView
     from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.review import Subject
-    from scaffold_monitors.entailment.calls import Situation
     from scaffold_monitors.entailment.licences import Reading
+    from scaffold_monitors.entailment.situation import Situation
 
 _SURVEYOR = Surveyor()  # shared: it only caches values derived from its inputs
 

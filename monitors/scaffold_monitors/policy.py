@@ -28,7 +28,7 @@ from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Objection, Subject, Verdict
 from scaffold.vocabulary.task import Task
-from scaffold_monitors.entailment.evidence import Kept
+from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.lexicon import ACTS
 from scaffold_monitors.entailment.tools import OUTSIDERS, STATED, Tool
 from scaffold_monitors.findings import unread

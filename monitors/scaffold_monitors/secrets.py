@@ -25,7 +25,8 @@ from scaffold.errors import BadInput, nearest
 from scaffold.vocabulary import events
 from scaffold.vocabulary.plan import LATER
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Objection, Verdict
-from scaffold_monitors.entailment.evidence import Kept, Support, support
+from scaffold_monitors.entailment.evidence import Support, support
+from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, role_of
 from scaffold_monitors.entailment.wording import plain, stands_in
 from scaffold_monitors.findings import unread
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
-    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Leaf
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.sensitive import Group, Hit
 
 _SHOWN = 20

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.plan import is_pending
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, Situation, leaves
-from scaffold_monitors.entailment.evidence import Kept
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, leaves
+from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.licences import Reading, read
 from scaffold_monitors.entailment.sightings import pieces
+from scaffold_monitors.entailment.situation import Situation
 from scaffold_monitors.entailment.tools import Tool, read_tool
 from scaffold_monitors.entailment.wording import stands_in
 

@@ -16,7 +16,8 @@ from scaffold_monitors.entailment.tools import live
 from scaffold_monitors.entailment.wording import skeleton, stands_in, words
 
 if TYPE_CHECKING:
-    from scaffold_monitors.entailment.calls import Leaf, Situation
+    from scaffold_monitors.entailment.calls import Leaf
+    from scaffold_monitors.entailment.situation import Situation
 
 # Shorter values occur anywhere.
 _SHORTEST = 3

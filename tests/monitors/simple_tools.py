@@ -6,7 +6,8 @@ from typing import Any
 
 from scaffold.vocabulary.actions import ActionSpec, Effect
 from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, Situation, leaves
+from scaffold_monitors.entailment.calls import COMPOSED, Call, Origin, leaves
+from scaffold_monitors.entailment.situation import Situation
 from scaffold_monitors.entailment.tools import Tool, read_tool
 
 

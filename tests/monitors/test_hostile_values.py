@@ -8,8 +8,9 @@ import pytest
 from tests.monitors.simple_tools import Toolbox, tool
 
 from scaffold_monitors.entailment import flows
-from scaffold_monitors.entailment.calls import Call, Situation, leaves
+from scaffold_monitors.entailment.calls import Call, leaves
 from scaffold_monitors.entailment.quantities import accounts, clocks, currencies, number
+from scaffold_monitors.entailment.situation import Situation
 
 TOOLS = Toolbox(
     tool("read_inbox", "Reads the inbox.", effect=False, folder="string"),

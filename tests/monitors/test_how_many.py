@@ -8,7 +8,7 @@ import pytest
 from tests.monitors.simple_tools import Toolbox, tool
 
 from scaffold_monitors.entailment import requests
-from scaffold_monitors.entailment.calls import Situation
+from scaffold_monitors.entailment.situation import Situation
 
 TOOLS = Toolbox(
     tool("delete_event", "Deletes an event.", event_id="string"),

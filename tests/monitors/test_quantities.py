@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from scaffold_monitors.entailment import flows, requests
-from scaffold_monitors.entailment.calls import COMPOSED, Call, Situation, leaves
-from scaffold_monitors.entailment.evidence import in_request
+from scaffold_monitors.entailment.calls import COMPOSED, Call, leaves
 from scaffold_monitors.entailment.quantities import is_date, months, number, numbers, single, years
+from scaffold_monitors.entailment.situation import Situation
+from scaffold_monitors.entailment.stated import in_request
 from scaffold_monitors.entailment.tools import read_tool
 
 EVENT = read_tool(

@@ -11,16 +11,17 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import LEVELS
 from scaffold_monitors.entailment.negation import is_denied, is_left_out, is_negated
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tools import TARGETS, split
 from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
+    from scaffold_monitors.entailment.situation import Situation
 
 # Arguments that say how much somebody may do.
 _RIGHTS = frozenset(map(stem, ("role", "access", "permission", "right", "privilege")))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.comparisons import Bound, bounds_of
-from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import COLUMNS
 from scaffold_monitors.entailment.negation import is_denied, is_negated, spared
 from scaffold_monitors.entailment.quantities import Date, dates, number
 from scaffold_monitors.entailment.records import is_telling
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tables import tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, runs_in, stem, words
@@ -25,8 +25,9 @@ from scaffold_monitors.entailment.wording import plain, runs_in, stem, words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tables import Record, Table
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 # Words of a column's name that carry no meaning.

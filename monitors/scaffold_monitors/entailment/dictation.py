@@ -7,16 +7,17 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.quantities import numbers
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tools import live, split
 from scaffold_monitors.entailment.wording import runs_in, stands_in, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
 
 _SAYING = frozenset({"saying", "says", "say", "reading", "reads", "text", "message", "body", "words"})
 # "... that says: See you at ten." dictates a text without quotes.

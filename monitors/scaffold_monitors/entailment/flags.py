@@ -15,7 +15,8 @@ from scaffold_monitors.entailment.wording import stem, stems, words
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
+    from scaffold_monitors.entailment.situation import Situation
 
 # Within how many words a flag's name is searched, and how many words before it can leave it open.
 _SPAN = 6

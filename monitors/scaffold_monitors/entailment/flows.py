@@ -7,29 +7,22 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import seen
 from scaffold_monitors.entailment.calls import Weight, against
-from scaffold_monitors.entailment.evidence import (
-    Support,
-    asked_for,
-    columns,
-    coverage,
-    directory,
-    own_words,
-    partly_named,
-    support,
-    things_of,
-)
+from scaffold_monitors.entailment.evidence import Support, support, things_of
+from scaffold_monitors.entailment.facts import columns, directory
 from scaffold_monitors.entailment.lexicon import EVERY
 from scaffold_monitors.entailment.licences import Reading, explained
 from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.records import belongs
 from scaffold_monitors.entailment.sightings import Sightings
+from scaffold_monitors.entailment.stated import asked_for, coverage, own_words, partly_named
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, is_host, live, split
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tools import Role
 
 _PAGES = frozenset({"websites", "pages", "webpages", "sites", "links", "urls", "articles"})

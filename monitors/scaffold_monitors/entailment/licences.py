@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment import quantities
 from scaffold_monitors.entailment.clauses import MANY, Clause, clauses
-from scaffold_monitors.entailment.evidence import asked_for, in_request, own_words
 from scaffold_monitors.entailment.lexicon import ACTS, HOLLOW, NOMINALS, ROLES, THINGS
+from scaffold_monitors.entailment.stated import asked_for, in_request, own_words
 from scaffold_monitors.entailment.tables import beside
 from scaffold_monitors.entailment.tools import is_final
 from scaffold_monitors.entailment.wording import plain, stem, stems
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Leaf
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tools import Tool
 
 # Scores of fit: the same word, the same kind of act or thing. A licence needs points for both act and thing.

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.dictation import MOSTLY, misquoted
-from scaffold_monitors.entailment.evidence import Support, asked_for, directory, support
+from scaffold_monitors.entailment.evidence import Support, support
+from scaffold_monitors.entailment.facts import directory
 from scaffold_monitors.entailment.lexicon import ACTS, DETERMINERS, MEASURES, PREPOSITIONS, THINGS, TITLES
 from scaffold_monitors.entailment.measures import mismeasured
 from scaffold_monitors.entailment.quantities import accounts, currencies, dates
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import TARGETS, split
@@ -23,9 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
     from scaffold_monitors.entailment.licences import Demand
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tokens import Token
 
 _CHOSEN = frozenset({"record", "place", "thing"})

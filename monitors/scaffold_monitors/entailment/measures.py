@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.evidence import coverage, in_major_units
 from scaffold_monitors.entailment.lexicon import COMPUTING, RELATIVE_DAYS
 from scaffold_monitors.entailment.quantities import (
     SMALL,
@@ -26,6 +25,7 @@ from scaffold_monitors.entailment.quantities import (
     undated,
     years,
 )
+from scaffold_monitors.entailment.stated import coverage, in_major_units
 from scaffold_monitors.entailment.tables import records_of, tables
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, words
@@ -33,8 +33,9 @@ from scaffold_monitors.entailment.wording import plain, words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
 
 _COUNTS = frozenset({"quantity", "count", "copies", "nights", "seats", "tickets", "units", "pieces"}) | {
     "guests",

@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
-from scaffold_monitors.entailment.evidence import asked_for
 from scaffold_monitors.entailment.lexicon import SUPERLATIVES, THINGS
 from scaffold_monitors.entailment.quantities import number, numbers, undated
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.substitutes import shape_of, shaped, unused_addresses
 from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.tokens import sentences
@@ -22,8 +22,9 @@ from scaffold_monitors.entailment.wording import plain, stands_in, stem, words
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tools import Role
 
 _NAMING: tuple[Role, ...] = ("record", "principal", "place", "thing")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from scaffold_monitors.entailment.calls import Finding
 from scaffold_monitors.entailment.clauses import MANY, clauses
 from scaffold_monitors.entailment.comparisons import bounding
-from scaffold_monitors.entailment.evidence import asked_for, fields
+from scaffold_monitors.entailment.facts import fields
 from scaffold_monitors.entailment.lexicon import (
     ACTS,
     COLUMNS,
@@ -30,6 +30,7 @@ from scaffold_monitors.entailment.lexicon import (
 )
 from scaffold_monitors.entailment.negation import spared
 from scaffold_monitors.entailment.quantities import SMALL, clocks, dates, number, numbers, undated
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tables import LONGEST, beside, tables
 from scaffold_monitors.entailment.tokens import sentences
 from scaffold_monitors.entailment.tools import split
@@ -38,8 +39,9 @@ from scaffold_monitors.entailment.wording import plain, stem, words
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from scaffold_monitors.entailment.calls import Call, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
     from scaffold_monitors.entailment.tables import Beside, Record
     from scaffold_monitors.entailment.tools import Role
 

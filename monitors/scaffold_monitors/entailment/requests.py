@@ -20,8 +20,9 @@ from scaffold_monitors.entailment.wording import plain
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
 
 
 # What may be done to a thing just created, as part of creating it.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.evidence import Support, asked_for, source_support, support
+from scaffold_monitors.entailment.evidence import Support, source_support, support
 from scaffold_monitors.entailment.measures import computes
 from scaffold_monitors.entailment.sightings import (
     Sighting,
@@ -18,12 +18,14 @@ from scaffold_monitors.entailment.sightings import (
     passage,
     speaks_to_machine,
 )
+from scaffold_monitors.entailment.stated import asked_for
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
+    from scaffold_monitors.entailment.situation import Situation
 
 # Shorter values occur anywhere.
 _TELLING = 5

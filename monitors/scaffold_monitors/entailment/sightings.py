@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scaffold_monitors.entailment.clauses import clauses
-from scaffold_monitors.entailment.evidence import Kept, columns
+from scaffold_monitors.entailment.facts import columns
+from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.lexicon import ACTS, MACHINE
 from scaffold_monitors.entailment.licences import fit
 from scaffold_monitors.entailment.quantities import number, numbers

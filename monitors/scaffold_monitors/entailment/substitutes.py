@@ -11,7 +11,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from scaffold_monitors.entailment.calls import LEAST_SUM, against
+from scaffold_monitors.entailment.calls import against
 from scaffold_monitors.entailment.evidence import Support, support
 from scaffold_monitors.entailment.lexicon import (
     DETERMINERS,
@@ -21,6 +21,7 @@ from scaffold_monitors.entailment.lexicon import (
 )
 from scaffold_monitors.entailment.measures import as_long, computes, relative
 from scaffold_monitors.entailment.quantities import accounts, clocks, dates, number, numbers, ranges, undated
+from scaffold_monitors.entailment.situation import LEAST_SUM
 from scaffold_monitors.entailment.tables import records_of
 from scaffold_monitors.entailment.telling import mistold
 from scaffold_monitors.entailment.tokens import sentences
@@ -30,8 +31,9 @@ from scaffold_monitors.entailment.wording import plain, stands_in, stem
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation, Weight
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Weight
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
 
 _SHOWN = 80
 _NUMBERED = re.compile(r"(?<!\w)([a-z]{3,}) (?:no\.? |number |#)?(\d{1,6}[a-z]?)(?![\w:@/%-]|[.,]\d)")

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scaffold_monitors.entailment.evidence import Kept, fields
+from scaffold_monitors.entailment.facts import fields
+from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.quantities import dates
 from scaffold_monitors.entailment.wording import plain, stem, words
 
 if TYPE_CHECKING:
-    from scaffold_monitors.entailment.calls import Leaf, Situation
+    from scaffold_monitors.entailment.calls import Leaf
+    from scaffold_monitors.entailment.situation import Situation
 
 Record = dict[str, str]
 _MOST_RECORDS = 2_000

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
-    from scaffold_monitors.entailment.calls import Call, Finding, Leaf, Situation
+    from scaffold_monitors.entailment.calls import Call, Finding, Leaf
     from scaffold_monitors.entailment.clauses import Clause
+    from scaffold_monitors.entailment.situation import Situation
 
 _LONG_NUMBER = re.compile(r"(?<![\w.,+])\d(?:[ -]?\d){7,}(?![\w.,]?\d)")
 _REPORTING = re.compile(
