@@ -140,7 +140,7 @@ def test_what_can_be_undone_is_told_at_the_end(here: Scaffold, folder: Path) -> 
     [
         (THINKING.replace("thinking", "failing"), 1, "failed: the planner raised ValueError: no idea"),
         (PAYING.replace("paying", "insisting"), 3, "stopped: "),
-        (THINKING + "budget: {steps: 1}\n", 4, " --budget NAME=AMOUNT\n"),
+        (THINKING + "budget: {steps: 1}\n", 4, " --budget steps=AMOUNT\n"),
         (
             THINKING.replace("{use: scripted, replies: Paris}", "{use: 'http://127.0.0.1:9/v1#none', attempts: 1}"),
             5,

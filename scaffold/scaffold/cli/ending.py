@@ -137,7 +137,7 @@ def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
             other = "(with another backend: --backend [ROLE=]SPEC)"
             return [f"when it is back, go on with: scaffold resume {run}{again}    {other}"]
         case "exhausted":
-            more = f"scaffold resume {run}{again} --budget NAME=AMOUNT"
+            more = f"scaffold resume {run}{again} --budget {outcome.lacking or 'NAME'}=AMOUNT"
             return [f"see what it went on: scaffold audit show {run}", f"go on with more of what it lacked: {more}"]
         case _:
             return []

@@ -60,6 +60,7 @@ class Outcome(msgspec.Struct, kw_only=True):
         status: `solved`, `failed`, `stopped`, or why it is paused.
         answer: the planner's answer; if it was cut short, its partial answer.
         reason: why it is not solved.
+        lacking: the resource that ran out, if it is `exhausted`: the name of the limit to raise on resume.
         usage: tokens and dollars of the work and of oversight.
         steps: steps answered for the work.
         actions: what became of each action.
@@ -88,3 +89,4 @@ class Outcome(msgspec.Struct, kw_only=True):
     reasoning: Readable = msgspec.field(default_factory=Readable)
     overseers: dict[str, Overseen] = {}
     undoable: dict[str, str] = {}
+    lacking: str = ""

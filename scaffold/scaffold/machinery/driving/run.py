@@ -349,7 +349,7 @@ class Run:
             case Parked():
                 return await self.pause("waiting", "waits for a person")
             case errors.BudgetSpent():
-                return await self.pause("exhausted", str(error))
+                return await self.pause("exhausted", str(error), lacking=error.resource)
             case errors.Unavailable():
                 return await self.pause("unavailable", str(error))
             case errors.TraceError():
@@ -381,8 +381,9 @@ class Run:
             content.setdefault("partial", self.state.partial)
         return await self._close(ev.Ended(status=status), status, content)
 
-    async def pause(self, status: RunStatus, reason: str) -> Outcome:
-        return await self._close(ev.Paused(status=status), status, {"reason": reason, "partial": self.state.partial})
+    async def pause(self, status: RunStatus, reason: str, **content: Any) -> Outcome:
+        content |= {"reason": reason, "partial": self.state.partial}
+        return await self._close(ev.Paused(status=status), status, content)
 
     async def _close(self, event: Event, status: RunStatus, content: dict[str, Any]) -> Outcome:
         try:
@@ -405,6 +406,7 @@ class Run:
             status=status,
             answer=content.get("answer", content.get("partial")),
             reason=content.get("reason", ""),
+            lacking=content.get("lacking", ""),
             usage=state.usage(),
             steps=state.steps,
             actions=list(state.actions.values()),
