@@ -259,9 +259,13 @@ class StepRefused(StepFailed):
 
 
 class ActionError(MoveError):
-    """An action did not end as performed."""
+    """An action did not end as performed; `data["action"]` is its name."""
 
     code = "action_error"
+
+    def __str__(self) -> str:
+        place = " ".join(filter(None, (self.data.get("action"), self.key and f"at {self.key}")))
+        return f"{self.message} ({place})" if place else self.message
 
 
 class ActionRefused(ActionError):

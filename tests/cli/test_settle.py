@@ -165,7 +165,7 @@ def died(folder: Path, scaffold: Any) -> str:
     ("word", "answer", "statuses"),
     [
         ("--happened", "None: it happened, as ME says; what it gave back is not known", ["performed"]),
-        ("--did-not-happen", "it did not happen, as ME says (at 0); then paid", ["failed", "performed"]),
+        ("--did-not-happen", "it did not happen, as ME says (pay at 0); then paid", ["failed", "performed"]),
     ],
 )
 def test_the_run_itself_hears_what_was_settled_before_it_goes_on(

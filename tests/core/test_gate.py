@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -301,7 +302,7 @@ def test_the_planner_is_told_the_feedback_and_never_the_rationale(world: World, 
         return told
 
     outcome = world.solve(planner, monitors=[monitor])
-    assert outcome.answer[:2] == ["a0|use the account on file", "use the account on file (at 1)"]
+    assert outcome.answer[:2] == ["a0|use the account on file", "use the account on file (pay at 1)"]
     assert "SECRET" not in repr(outcome.answer)
     assert any("SECRET" in repr(each) for each in world.facts(outcome, "reviewed"))
 
@@ -359,9 +360,28 @@ def test_a_plan_refused_twice_unchanged_ends_the_run(world: World, watcher: type
     outcome = world.solve(planner, monitors=[watcher(BLOCK)])
     assert (outcome.status, outcome.reason) == (
         "stopped",
-        "the planner proposed again what was refused: not this one",
+        "the planner proposed again what was refused: not this one (the plan at 1)",
     )
     assert world.kinds(outcome).count("plan.decided") == 2
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_stopped_by_a_refusal_says_which_action_was_refused_and_where(
+    world: World, watcher: type[Watcher], again: bool
+) -> None:
+    """Whoever reads the reason alone learns what was not allowed, whether the planner insists or gives up."""
+
+    def planner(_: Task) -> Planning[None]:
+        if again:
+            with contextlib.suppress(ActionRefused):
+                yield from act("pay", {"invoice": "i1"})
+        yield from act("pay", {"invoice": "i1"})
+
+    outcome = world.solve(planner, monitors=[watcher(BLOCK)])
+    said = (
+        "the planner proposed again what was refused: not this one (pay at 1)" if again else "not this one (pay at 0)"
+    )
+    assert (outcome.status, outcome.reason) == ("stopped", said)
 
 
 def test_too_many_refused_proposals_end_the_run(world: World, watcher: type[Watcher]) -> None:
@@ -372,7 +392,7 @@ def test_too_many_refused_proposals_end_the_run(world: World, watcher: type[Watc
             yield from propose(Plan([Planned("pay", {"invoice": str(number)})]))
 
     outcome = world.solve(planner, monitors=[watcher(BLOCK)], task={"oversight": {"rounds": 3}})
-    assert (outcome.status, outcome.reason) == ("stopped", "3 proposals were refused: not this one")
+    assert (outcome.status, outcome.reason) == ("stopped", "3 proposals were refused: not this one (the plan at 2)")
     assert world.kinds(outcome).count("plan.proposed") == 3
 
 

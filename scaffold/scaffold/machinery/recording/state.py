@@ -347,7 +347,7 @@ class RunState:
                 self.scopes[event.key] = (given.id, asked.expires)
         else:
             objections = _json.decode(body)["objections"]
-            self._count_refusal(progress.fingerprint, objections[0]["feedback"])
+            self._count_refusal(progress.fingerprint, f"{objections[0]['feedback']} (the plan at {event.key})")
             self._note_refused(event.key, json.loads(progress.asked), objections)
 
     def _note_refused(self, key: str, nodes: list[Any], objections: list[dict[str, str]]) -> None:
@@ -454,14 +454,15 @@ class RunState:
             summary.reason = _json.decode(body).get("feedback", "") if body else ""
         if progress is not None:
             fingerprint = "" if summary is None else sha256(_call(summary)).hexdigest()
-            self._count_refusal(fingerprint, _json.decode(body).get("feedback", "") if body else "")
+            feedback = _json.decode(body).get("feedback", "") if body else ""
+            self._count_refusal(fingerprint, f"{feedback} ({event.action} at {event.key})")
 
-    def _count_refusal(self, fingerprint: str, feedback: str) -> None:
+    def _count_refusal(self, fingerprint: str, refusal: str) -> None:
         self.refusals += 1
         if fingerprint in self.refused:
-            self.insists = f"the planner proposed again what was refused: {feedback}"
+            self.insists = f"the planner proposed again what was refused: {refusal}"
         elif self.refusals >= self._rounds:
-            self.insists = f"{self.refusals} proposals were refused: {feedback}"
+            self.insists = f"{self.refusals} proposals were refused: {refusal}"
         self.refused[fingerprint] = self.refused.get(fingerprint, 0) + 1
 
     # --- reviews and people
