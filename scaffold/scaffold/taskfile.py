@@ -279,6 +279,16 @@ def inputs_of(path: Path) -> dict[str, Any]:
     return read_inputs(read(path))[0]
 
 
+def policy_of(path: Path) -> Path | None:
+    """Return the policy file that a task file names, if any."""
+    document = read(path)
+    said = read_policy(document)
+    for each in read_monitors(document) or ():
+        if isinstance(each, dict) and isinstance(settings := each.get("policy"), dict):
+            said = settings.get("file")
+    return document.path.parent / said if said else None
+
+
 @contextlib.contextmanager
 def _nowhere(**_: Any) -> Any:
     yield

@@ -292,6 +292,22 @@ def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
         assert "policy.yaml:15" in done.stderr
 
 
+@pytest.mark.parametrize("named", ["policy: policy.yaml", "monitors: [{policy: {file: policy.yaml}}]"])
+def test_a_task_brings_the_policy_by_which_its_calls_are_explained(tmp_path: Path, named: str) -> None:
+    """It is the one that would decide about them; another one can be given."""
+    (tmp_path / "policy.yaml").write_text("actions: {pay: {decision: block, because: paid by hand}}", encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("decisions: {pay: allow, send: allow}", encoding="utf-8")
+    (tmp_path / "tools.py").write_text(
+        "from scaffold import action\n\n@action(effect='irreversible')\ndef pay(account: str, cents: int) -> None:\n"
+        "    'Pay an account.'\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "task.yaml").write_text(f"prompt: Pay\nactions: ['tools:pay']\n{named}\n", encoding="utf-8")
+    asked = ("explain", "pay(account=A, cents=5)", "--task", "task.yaml")
+    assert "paid by hand  (policy.yaml:1)" in command(tmp_path, *asked).stdout
+    assert command(tmp_path, *asked, "--policy", "other.yaml").stdout.startswith("allow")
+
+
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [

@@ -78,7 +78,9 @@ def test(file: Path, task: Path | None, references: Sequence[str]) -> int:
 
 @policy.command()
 @click.argument("call")
-@click.option("--policy", "file", metavar="FILE", type=click.Path(path_type=Path), help="The policy [the default one].")
+@click.option(
+    "--policy", "file", metavar="FILE", type=click.Path(path_type=Path), help="The policy [the task's, or the default]."
+)
 @click.option("--input", "inputs", metavar="NAME=VALUE", multiple=True, help="An input of the task.")
 @click.option("--tainted", metavar="ARGUMENT", multiple=True, help="This argument comes from an untrusted source.")
 @click.option("--at", default="", metavar="TIME", help="When, such as 2026-11-23T12:00:00+00:00 [now].")
@@ -99,7 +101,7 @@ def explain(
     Without --task or --action, what the action is follows from the call's own names alone.
     """
     name, arguments = _read_call(call)
-    made = _policy(file)
+    made = _policy(file or _policy_of(task))
     case = made.case(
         call=name,
         arguments=arguments,
@@ -138,6 +140,12 @@ def _actions(task: Path | None, references: Sequence[str]) -> Mapping[str, Actio
         made = registry.from_file(reference, Path.cwd())
         found.append(registry.make_action(made, reference, ()))
     return {action.spec.name: action.spec for action in registry.each_action(found)} or None
+
+
+def _policy_of(task: Path | None) -> Path | None:
+    from scaffold import taskfile
+
+    return taskfile.policy_of(task) if task is not None else None
 
 
 def _inputs_of(task: Path | None) -> dict[str, Any]:
