@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BadInput, TaskError, nearest
+from scaffold.interfaces import Elsewhere
 from scaffold.vocabulary import events
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.plan import ActionCall
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaffold.document import Document
-    from scaffold.interfaces import Elsewhere, ReviewContext, TraceView
+    from scaffold.interfaces import ReviewContext, TraceView
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Stakes
     from scaffold_monitors.sheet import Rule
@@ -236,11 +237,10 @@ class Policy:
         """Explain the policy's decision on a call; without specifications, by the names in the call alone.
 
         Raises:
-            TaskError: there is no such action.
+            TaskError: the case names an action or argument that does not exist.
         """
         known = actions or _made_up(case)
-        if case.call not in known:
-            raise TaskError(f"there is no action {case.call!r}{nearest(case.call, known)}")
+        _check_names(case, known)
         described = {name: self.describe(spec) for name, spec in known.items()}
         task = Task(prompt="policy", inputs=case.inputs)
         tool: Tool = self._tools(described)[case.call]
@@ -261,6 +261,7 @@ class Policy:
             view.state = self._rules.fold(view.state, proposed, {"call": done})
             outcome = events.ActionOutcome(key=key, action=name, digest="", status="performed")
             view.state = self._rules.fold(view.state, outcome, {})
+            view.done.append(Elsewhere(view.run, key, view.at, name, arguments))
         where = {name: Provenance(("history:@0",), name in case.tainted) for name in case.arguments}
         call = ActionCall(id=case.call, action=case.call, arguments=case.arguments, provenance=where)
         return await self._rules.review(Subject(kind="action", key="0", call=call), view, _NoContext())
@@ -284,7 +285,7 @@ class Policy:
             try:
                 said = self.explain(case, actions)
             except TaskError as error:
-                found.append(error if error.where else self._fault(str(error.args[0]), ("tests", number, "call")))
+                found.append(error if error.where else self._fault(str(error.args[0]), ("tests", number, *error.path)))
                 continue
             told = "; ".join(f"{each.decision}: {each.why} ({each.where})" for each in said.reasons)
             if said.decision != case.wants:
@@ -346,6 +347,35 @@ def _made_up(case: Case) -> dict[str, ActionSpec]:
     return found
 
 
+def _check_names(case: Case, known: Mapping[str, ActionSpec]) -> None:
+    """Refuse a case with a misspelt name, which would show nothing.
+
+    Raises:
+        TaskError: an action or argument does not exist; its path is within the case.
+    """
+    earlier = (
+        (("before", number, name), name, arguments)
+        for number, each in enumerate(case.before)
+        for name, arguments in each.items()
+    )
+    for place, name, arguments in [(("call",), case.call, case.arguments), *earlier]:
+        if name not in known:
+            raise TaskError(f"there is no action {name!r}{nearest(name, known)}", path=place)
+        inside = place if place[0] == "before" else ("arguments",)
+        schema = known[name].parameters
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping) or schema.get("additionalProperties"):
+            continue
+        for argument in arguments:
+            if argument not in properties:
+                problem = f"{argument!r} is no argument of {name!r}{nearest(argument, properties)}"
+                raise TaskError(problem, path=(*inside, argument))
+    for argument in case.tainted:
+        if argument not in case.arguments:
+            problem = f"{argument!r} is none of the call's arguments{nearest(argument, case.arguments)}"
+            raise TaskError(problem, path=("tainted",))
+
+
 def _when(text: str) -> float:
     if not text:
         return datetime.now(tz=UTC).timestamp()
@@ -357,19 +387,20 @@ def _when(text: str) -> float:
 
 @dataclass
 class _Alone:
-    """A view of a run that did nothing but what the case says, without other runs."""
+    """A view of a run that did nothing but what the case says, just before, without other runs."""
 
     task: Task
     actions: Mapping[str, ActionSpec]
     at: float
     state: Any = None
+    done: list[Elsewhere] = field(default_factory=list)
     run: str = field(default="policy", init=False)
 
     def now(self) -> float:
         return self.at
 
     async def elsewhere(self, since: float) -> Sequence[Elsewhere]:
-        return ()
+        return self.done
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
         nothing: tuple[tuple[Event, dict[str, Any]], ...] = ()

@@ -25,6 +25,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from scaffold import document as documents
 from scaffold.document import Document, Place
 from scaffold.errors import TaskError, nearest
+from scaffold.fitting import in_words
 from scaffold.vocabulary.actions import Effect
 from scaffold.vocabulary.review import Decision
 from scaffold_monitors.entailment.tools import Role
@@ -159,7 +160,7 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
         return document.fault(said, place)
     if fault["type"] == "model_type":
         return document.fault(f"is a mapping with any of {', '.join(_known_at(place))}", place)
-    return document.fault(str(fault["msg"]).removeprefix("Value error, ").removeprefix("Input "), place)
+    return document.fault(in_words(fault, PolicyFile), place)
 
 
 def _known_at(place: Place) -> list[str]:

@@ -182,6 +182,7 @@ def test_roles_of_the_file_are_what_other_monitors_read(kit: Any, tmp_path: Path
         ("decisions: {sned: allow}", 1, "did you mean 'send'"),
         ("decisions:\n  send: alow", 2, "did you mean 'allow'"),
         ("decisions: {send: resample}", 1, "should be one of"),
+        ("rules: {rule: 'true'}", 1, "rules: is a list"),
         ("actions:\n  pay:\n    role: {}", 3, "did you mean 'roles'"),
         ("actions:\n  pay:\n    roles: {account: princpal}", 3, "did you mean 'principal'"),
         ("actions: {pay: {effect: reverisble}}", 1, "did you mean 'reversible'"),
@@ -266,6 +267,32 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The command, in a folder."""
     whole = [sys.executable, "-m", "scaffold.cli", "policy", *arguments]
     return subprocess.run(whole, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("call: pay_bil, arguments: {}", "no action 'pay_bil'; did you mean 'pay_bill'"),
+        ("call: pay_bill, arguments: {acount: A}", "'acount' is no argument of 'pay_bill'; did you mean 'account'"),
+        ("call: pay_bill, arguments: {account: A}, tainted: [acount]", "'acount' is none of the call's arguments"),
+        ("call: pay_bill, before: [{pay_bil: {}}]", "no action 'pay_bil'"),
+        ("call: pay_bill, before: [{pay_bill: {acount: A}}]", "'acount' is no argument of 'pay_bill'"),
+        ("call: pay_bill, at: noon", "'noon' is no time"),
+    ],
+)
+def test_a_name_in_the_table_that_does_not_exist_is_a_failure(tmp_path: Path, case: str, problem: str) -> None:
+    """Such a row would show nothing, and pass where it wants to."""
+    (told,) = policy(tmp_path, f"tests:\n  - {{{case}, wants: escalate}}\n").failures(ACTIONS)
+    assert problem in str(told)
+    assert "policy.yaml:2" in str(told)
+
+
+def test_what_was_done_before_counts_in_rules_over_all_runs_too(tmp_path: Path) -> None:
+    """A day's limit can be tested like a run's."""
+    rules = "rules: [{rule: \"at_most_in('pay_bill', 'cents', 1, 100)\"}]\ntests:\n"
+    row = "  - {{call: pay_bill, before: [{{pay_bill: {{cents: {}}}}}], arguments: {{cents: 5}}, wants: {}}}\n"
+    table = row.format(99, "block") + row.format(95, "escalate")
+    assert policy(tmp_path, rules + table).failures(ACTIONS) == []
 
 
 def test_the_command_checks_tests_and_explains(tmp_path: Path) -> None:
