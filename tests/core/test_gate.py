@@ -365,22 +365,22 @@ def test_a_plan_refused_twice_unchanged_ends_the_run(world: World, watcher: type
     assert world.kinds(outcome).count("plan.decided") == 2
 
 
-@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [(1, "not this one (pay at 0)"), (2, "the planner proposed again what was refused: not this one (pay at 1)")],
+)
 def test_a_run_stopped_by_a_refusal_says_which_action_was_refused_and_where(
-    world: World, watcher: type[Watcher], again: bool
+    world: World, watcher: type[Watcher], times: int, said: str
 ) -> None:
     """Whoever reads the reason alone learns what was not allowed, whether the planner insists or gives up."""
 
     def planner(_: Task) -> Planning[None]:
-        if again:
+        for _ in range(times - 1):
             with contextlib.suppress(ActionRefused):
                 yield from act("pay", {"invoice": "i1"})
         yield from act("pay", {"invoice": "i1"})
 
     outcome = world.solve(planner, monitors=[watcher(BLOCK)])
-    said = (
-        "the planner proposed again what was refused: not this one (pay at 1)" if again else "not this one (pay at 0)"
-    )
     assert (outcome.status, outcome.reason) == ("stopped", said)
 
 
