@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from oteltap import OtelTapHttpProtobufReceiver, OtelTapHttpProtobufReceiverSettings
 
 from scaffold.projections.spans import Spans
@@ -283,6 +287,7 @@ class Desk(ThreadingHTTPServer):
         self.gate.set()
         self.largest = 1 << 40
         self.refuses = ""
+        self.rejects = 0
         self.requests: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.asked: list[tuple[str, str, Any]] = []
@@ -306,6 +311,9 @@ class _Clerk(BaseHTTPRequestHandler):
             return self.answer(413)
         self.server.requests.append(ExportTraceServiceRequest.FromString(body))
         self.server.gate.wait(60)
+        if self.server.rejects:
+            some = ExportTracePartialSuccess(rejected_spans=self.server.rejects, error_message="no room")
+            return self.answer(200, ExportTraceServiceResponse(partial_success=some).SerializeToString())
         return self.answer(self.server.status)
 
     def do_GET(self) -> None:
@@ -313,11 +321,13 @@ class _Clerk(BaseHTTPRequestHandler):
         self.server.asked.append(("GET", self.path, None))
         self.answer(200)
 
-    def answer(self, status: int) -> None:
-        """Answer, with an empty object."""
+    def answer(self, status: int, message: bytes = b"") -> None:
+        """Answer, with a message or an empty object."""
         self.send_response(status)
+        if message:
+            self.send_header("Content-Type", "application/x-protobuf")
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(message or b"{}")
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

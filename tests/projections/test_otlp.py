@@ -238,6 +238,21 @@ def test_an_export_that_is_refused_says_so(invoices: Any, desk: Any, monkeypatch
     with pytest.raises(Unavailable, match="HTTP 401 Unauthorized") as caught:
         export(invoices.told)
     assert "hidden" not in str(caught.value)
+    assert "OTEL_EXPORTER_OTLP_HEADERS" in str(caught.value)
+
+
+def test_spans_that_an_accepted_request_lost_are_counted(
+    invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A collector may take a request and reject some of its spans; these have not arrived, later as live."""
+    desk.rejects = 3
+    sent = export(invoices.told)
+    assert (sent.failed, sent.reason) == (3, "no room")
+    assert sent.spans + sent.failed == len(desk.requests[0].resource_spans[0].scope_spans[0].spans)
+    _, lost = run_live(invoices)
+    assert lost == 3 * len(desk.requests[1:])
+    assert "spans did not reach" in caplog.text
+    assert "(no room)" in caplog.text
 
 
 def test_a_run_goes_on_without_a_collector(invoices: Any, nobody: str, caplog: pytest.LogCaptureFixture) -> None:

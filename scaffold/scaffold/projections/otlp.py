@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from opentelemetry.sdk.environment_variables import OTEL_EXPORTER_OTLP_HEADERS
+from opentelemetry.sdk.trace.export import SpanExportResult
+
 from scaffold.errors import Unavailable
 from scaffold.projections import environment
 from scaffold.projections.badges import Badges
-from scaffold.projections.collector import Collector, exporter, resource
+from scaffold.projections.collector import Collector, resource
 from scaffold.projections.live import LiveExport, live_from_environment
 from scaffold.projections.overlays import Overlay
 from scaffold.projections.spans import Spans
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
     from scaffold.trace.heads import Head
     from scaffold.vocabulary.events import Event
 
-__all__ = ["ExportResult", "LiveExport", "export", "exporter", "live_from_environment"]
+__all__ = ["ExportResult", "LiveExport", "export", "live_from_environment"]
 
 BATCH = 512
 BADGE_SECONDS = 600.0
+_UNKNOWN_TO_IT = ("HTTP 401", "HTTP 403")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +100,7 @@ def export(
     try:
         refused_before = True
         while batch := list(islice(stream, BATCH)):
-            failed = collector.failed
-            overlay.export(batch)
-            refused = collector.failed > failed
+            refused = overlay.export(batch) is SpanExportResult.FAILURE
             if refused and refused_before:
                 raise Unavailable(_cannot_export(collector))
             refused_before = refused
@@ -113,8 +115,12 @@ def export(
 
 def _cannot_export(collector: Collector) -> str:
     some = f"takes no more spans ({collector.reason}; it took {collector.sent})"
-    return (
-        f"{environment.collector_address()} {some if collector.sent else f'takes no spans ({collector.reason})'}:"
-        " start a collector for OTLP over HTTP there, usually at port 4318 and not at gRPC's 4317, or set"
-        f" {environment.ENDPOINT}, and export again"
-    )
+    if collector.reason.startswith(_UNKNOWN_TO_IT):
+        cure = f"give what it wants of its users in {OTEL_EXPORTER_OTLP_HEADERS}"
+    else:
+        cure = (
+            "start a collector for OTLP over HTTP there, usually at port 4318 and not at gRPC's 4317, or set"
+            f" {environment.ENDPOINT}"
+        )
+    said = some if collector.sent else f"takes no spans ({collector.reason})"
+    return f"{environment.collector_address()} {said}: {cure}, and export again"
