@@ -17,6 +17,7 @@ from scaffold import Planning, Scaffold, Task, think
 from scaffold.errors import TraceDamaged
 from scaffold.testing import Scripted
 from scaffold.testing.journal_conformance import Writing
+from scaffold.trace.ahead import read_all
 from scaffold.trace.checked import Checked, Told
 from scaffold.trace.files import CONTENT, SPINE, FileJournal
 from scaffold.trace.parts import parts_of
@@ -65,7 +66,7 @@ def seconds_of(process: int) -> list[int]:
 async def told(journal: FileJournal, *, kill_after: int = -1) -> tuple[list[Told], Checked, int]:
     """Read the run, killing the second process after some batch: what it holds, where it ended, in how many batches."""
     checked, all_told, batches = Checked(), list[Told](), 0
-    async with aclosing(checked.all_of(journal, "r")) as given:
+    async with aclosing(read_all(checked, journal, "r")) as given:
         async for batch in given:
             all_told += batch
             batches += 1
@@ -117,11 +118,12 @@ def test_a_run_that_is_not_long_is_read_here(runs: Path) -> None:
 
 _READS = """
 import asyncio, sys
+from scaffold.trace.ahead import read_all
 from scaffold.trace.checked import Checked
 from scaffold.trace.files import FileJournal
 
 async def main():
-    async for _ in Checked().all_of(FileJournal(sys.argv[1], long=0), "r"):
+    async for _ in read_all(Checked(), FileJournal(sys.argv[1], long=0), "r"):
         print("begun", flush=True)
         await asyncio.sleep(600)
 

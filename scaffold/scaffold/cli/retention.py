@@ -53,7 +53,7 @@ def prune(
         raise click.UsageError("name runs, or say --older-than or --mentioning")
     if whole and mentioning:
         raise click.UsageError("--whole removes whole runs, --mentioning parts of them: say one of them")
-    from scaffold.trace.pruning import pruning_of
+    from scaffold.trace.places import pruning_of
 
     journal = journal_at(runs)
     found = [journal.find(each) for each in named] or journal.runs()

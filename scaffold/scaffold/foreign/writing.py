@@ -20,7 +20,7 @@ from scaffold.foreign.told import Deed, Turn
 from scaffold.interfaces import Surroundings
 from scaffold.machinery.recording.recorder import Recorder
 from scaffold.trace.folders import first_event, last_event
-from scaffold.trace.pruning import pruning_of
+from scaffold.trace.places import pruning_of
 from scaffold.trace.sealing import from_environment
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev

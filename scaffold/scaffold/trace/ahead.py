@@ -1,4 +1,4 @@
-"""Reads and checks a long run in a second process, ahead of the process that resumes it.
+"""Reads all of a run and checks it, a long one in a second process, ahead of the process that resumes it.
 
 Hashing a long trace takes about as long as replaying its events, and Python does one at a time. The second process
 reads and checks as usual, and passes what is right through a pipe. At the first fault it ends silently; its parent
@@ -14,7 +14,7 @@ import fcntl
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -22,12 +22,14 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from scaffold.trace.checked import Checked
+from scaffold.trace.files import FileJournal
 from scaffold.trace.records import read_files
 from scaffold.vocabulary import events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
 
+    from scaffold.interfaces import Journal
     from scaffold.trace.checked import Told
 
 _BATCH = 1 << 18  # bytes of lines and content
@@ -62,6 +64,28 @@ class Batch(msgspec.Struct, array_like=True):
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Batch).decode
+
+
+async def read_all(checked: Checked, journal: Journal, run: str) -> AsyncGenerator[Iterable[Told]]:
+    """Yield a run's events from the first on, in batches, each checked.
+
+    A long run is read and checked by a second process, one batch ahead. If that process cannot start, is killed or
+    meets a fault, the rest is read and checked here.
+
+    Raises:
+        TraceDamaged: see `Checked.take`; everything before the fault was yielded.
+        NewerTrace: likewise.
+    """
+    folder = journal.long(run) if isinstance(journal, FileJournal) else None
+    if folder is not None:
+        async with aclosing(ahead(folder)) as batches:
+            async for batch in batches:
+                checked.take_over(batch.seq, batch.hash, batch.secret)
+                yield batch.told()
+                if batch.last:
+                    return
+    async for record in journal.read(run, checked.seq):
+        yield (checked.take(record),)
 
 
 async def ahead(folder: Path) -> AsyncGenerator[Batch]:

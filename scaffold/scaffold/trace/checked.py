@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from scaffold.errors import TraceDamaged
 from scaffold.trace.chain import Chain, withheld
-from scaffold.trace.files import FileJournal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
-
-    from scaffold.interfaces import Journal, Record
+    from scaffold.interfaces import Record
     from scaffold.vocabulary.events import Event
 
 Told = tuple["Event", bytes]
@@ -59,26 +55,3 @@ class Checked:
         """Continue from where another process has read to."""
         self._chain.seq, self._chain.hash = seq, mark
         self.secret = secret
-
-    async def all_of(self, journal: Journal, run: str) -> AsyncGenerator[Iterable[Told]]:
-        """Yield a run's events from the first on, in batches.
-
-        A long run is read and checked by a second process, one batch ahead. If that process cannot start, is killed or
-        meets a fault, the rest is read and checked here.
-
-        Raises:
-            TraceDamaged: see `take`; everything before the fault was yielded.
-            NewerTrace: likewise.
-        """
-        folder = journal.long(run) if isinstance(journal, FileJournal) else None
-        if folder is not None:
-            from scaffold.trace.ahead import ahead  # most runs are short
-
-            async with aclosing(ahead(folder)) as batches:
-                async for batch in batches:
-                    self.take_over(batch.seq, batch.hash, batch.secret)
-                    yield batch.told()
-                    if batch.last:
-                        return
-        async for record in journal.read(run, self.seq):
-            yield (self.take(record),)

@@ -10,6 +10,7 @@ from scaffold.errors import BadInput
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
+    from scaffold.trace.pruning import Pruning
 
 _DATABASES = ("postgresql://", "postgres://")
 LEASE = "SCAFFOLD_LEASE_SECONDS"
@@ -49,6 +50,20 @@ def journal_of(said: Path | str, *, apart: bool = False) -> KeptRuns:
     from scaffold.trace.postgres.journal import LEASE_S
 
     return PostgresJournal(str(said), lease=lease_from_environment() or LEASE_S, apart=apart)
+
+
+def pruning_of(journal: KeptRuns) -> Pruning:
+    """Return what prunes the runs of a journal."""
+    from scaffold.trace.files import FileJournal
+    from scaffold.trace.pruning import FilePruning
+
+    if isinstance(journal, FileJournal):
+        return FilePruning(journal)
+    from scaffold.trace.postgres import PostgresJournal
+    from scaffold.trace.postgres.pruning import PostgresPruning
+
+    assert isinstance(journal, PostgresJournal)  # noqa: S101 - there is no third kind
+    return PostgresPruning(journal.archive)
 
 
 def lease_from_environment() -> float:

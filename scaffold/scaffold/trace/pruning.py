@@ -77,19 +77,6 @@ class Pruning(Protocol):
         ...
 
 
-def pruning_of(journal: KeptRuns) -> Pruning:
-    """Return what prunes the runs of a journal."""
-    from scaffold.trace.files import FileJournal
-
-    if isinstance(journal, FileJournal):
-        return FilePruning(journal)
-    from scaffold.trace.postgres import PostgresJournal
-    from scaffold.trace.postgres.pruning import PostgresPruning
-
-    assert isinstance(journal, PostgresJournal)  # noqa: S101 - there is no third kind
-    return PostgresPruning(journal.archive)
-
-
 class FilePruning:
     """Prunes the runs of a folder."""
 

@@ -26,6 +26,7 @@ from scaffold.machinery.recording.recorder import Fold, Recorder
 from scaffold.machinery.recording.redacting import redaction_of
 from scaffold.machinery.recording.state import RunState, bounds_of
 from scaffold.machinery.reviewing.reviews import Reviews
+from scaffold.trace.ahead import read_all
 from scaffold.trace.chain import Chain
 from scaffold.trace.checked import Checked
 from scaffold.tracebacks import raised_at
@@ -196,7 +197,7 @@ class Run:
         listening: Sequence[object] = self.setting.listeners
         recalling = [each.recalls for each in listening if isinstance(each, Recalls)]
         recorder.read_by(opening, takers, *recalling)
-        async with aclosing(checked.all_of(self._journal, self.claim.run)) as batches:
+        async with aclosing(read_all(checked, self._journal, self.claim.run)) as batches:
             async for batch in batches:
                 recorder.adopt(batch)
         if not checked.seq:
