@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from scaffold.errors import BackendUnavailable, BadInput, BadResponse, TaskError
 from scaffold.registry import backend_of
 from scaffold.testing import Scripted
-from scaffold.vocabulary.models import Delta, Message, Origin, Request, Sample, Usage
+from scaffold.vocabulary.models import Delta, Message, Origin, ReasoningBlock, Request, Sample, Usage
 from scaffold.wrapping import Cached, Recorded, Recording
 from scaffold.wrapping.answers import AnswerFile
 from scaffold.wrapping.naming import request_name
@@ -263,6 +263,25 @@ def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:
     assert usage(run(cached, ask("two", seed=1))) == Usage()
 
 
+def test_what_was_read_before_does_not_hide_what_stands_in_its_place(tmp_path: Path) -> None:
+    """A file that was read to its end and cleared, or replaced by a longer one, is read from its beginning."""
+    path, longer = tmp_path / "said.jsonl", tmp_path / "longer.jsonl"
+    dice = Dice()
+    cached = Cached(dice, path)
+    for question in ("one", "two", "two"):
+        run(cached, ask(question, seed=1))
+    for question in ("four", "five", "six"):
+        run(Cached(Dice(), longer), ask(question, seed=1))
+    size = path.stat().st_size
+    os.truncate(path, 0)
+    run(Cached(Dice(), path), ask("three", seed=1))
+    assert path.stat().st_size < size
+    assert usage(run(cached, ask("three", seed=1))) == Usage()
+    longer.replace(path)
+    assert [usage(run(cached, ask(question, seed=1))) for question in ("four", "five", "six")] == [Usage()] * 3
+    assert dice.asked == [1, 1]
+
+
 def test_another_file_of_the_same_layout_is_not_mistaken_for_it(tmp_path: Path) -> None:
     """Where an answer stood there stands another of the same length: it is not given for the first one's question."""
     path, other = tmp_path / "said.jsonl", tmp_path / "other.jsonl"
@@ -273,21 +292,47 @@ def test_another_file_of_the_same_layout_is_not_mistaken_for_it(tmp_path: Path) 
     run(Cached(inner, other), ask("two", seed=1))
     assert path.stat().st_size == other.stat().st_size
     path.write_bytes(other.read_bytes())
-    assert texts(run(cached, ask("one", seed=1))) == ["111"]
-    assert texts(run(cached, ask("two", seed=1))) == ["222"]
+    again = run(cached, ask("one", seed=1))
+    assert (texts(again), usage(again)) == (["111"], Usage(1, 1))
+    again = run(cached, ask("two", seed=1))
+    assert (texts(again), usage(again)) == (["222"], Usage())
+
+
+def test_an_answer_that_has_moved_is_found(tmp_path: Path) -> None:
+    """In a file with the same answers in another order, each is found at its new place."""
+    path, other = tmp_path / "said.jsonl", tmp_path / "other.jsonl"
+    dice = Dice()
+    cached = Cached(dice, path)
+    for file, questions in ((path, ("one", "two")), (other, ("two", "one"))):
+        for question in questions:
+            run(Cached(Dice(), file), ask(question, seed=1))
+    assert usage(run(cached, ask("one", seed=1))) == Usage()
+    other.replace(path)
+    assert usage(run(cached, ask("one", seed=1))) == Usage()
+    assert dice.asked == []
 
 
 def test_a_file_that_becomes_anothers_costs_the_cache_not_the_answer(tmp_path: Path) -> None:
-    """Replaced by the file of another model while it is in use: a warning, and the model is asked."""
+    """Replaced by the file of another model while it is in use: one warning, the model is asked, and nothing is added.
+
+    A recording, which has no model to ask, is gone.
+    """
     path, other = tmp_path / "said.jsonl", tmp_path / "other.jsonl"
     dice = Dice()
     cached = Cached(dice, path)
     run(cached, ask("one", seed=1))
+    recorded = Recorded(path)
     run(Cached(Scripted("x"), other), ask("two", seed=1))
     other.replace(path)
+    before = path.read_bytes()
     with pytest.warns(UserWarning, match="neither found nor kept"):
         run(cached, ask("two", seed=1))
-    assert dice.asked == [1, 1]
+    run(cached, ask("three", seed=1))
+    assert dice.asked == [1, 1, 1]
+    assert path.read_bytes() == before
+    path.write_text("something else\n")
+    with pytest.raises(BackendUnavailable, match="is no file of recorded answers"):
+        run(recorded, ask("two", seed=1))
 
 
 def test_the_file_grows_no_larger_than_it_may(tmp_path: Path) -> None:
@@ -310,6 +355,7 @@ def test_a_disk_that_cannot_be_written_costs_the_cache_not_the_answer(tmp_path: 
     folder.write_text("in the way")
     with pytest.warns(UserWarning, match="answers are not kept"):
         assert texts(run(cached, ask("one", seed=1))) != [""]
+    assert texts(run(cached, ask("two", seed=1))) != [""]  # which is said once
     with pytest.raises(BackendUnavailable, match="could not be recorded"):
         run(recording, ask("one", seed=1))
 
@@ -333,6 +379,22 @@ def test_secrets_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "".join(delta.reasoning for delta in deltas) == "it is [secret removed]"
     run(cached, question)
     assert len(stage.requests) == 3
+
+
+def test_a_secret_in_reasoning_that_an_api_wants_back_is_not_kept(tmp_path: Path) -> None:
+    """The block goes, with the provider's signature over it; one without a secret is replayed as it was."""
+    secret = ReasoningBlock(kind="text", text="it is sk-abcdefghijklmnopqrst", signature="signed")
+    plain = ReasoningBlock(kind="text", text="a task", signature="signed")
+    for number, block in enumerate((secret, plain)):
+        stage = Stage([Delta(reasoning="so", block=block), *said("yes")])
+        path, cache = tmp_path / f"a{number}.jsonl", tmp_path / f"b{number}.jsonl"
+        run(Recording(stage, path), ask("Go."))
+        run(Cached(stage, cache), ask("Go."))
+        assert "sk-" not in path.read_text()
+        assert cache.exists() == (block is plain)
+        replayed = run(Recorded(path), ask("Go."))
+        assert [delta.block for delta in replayed if delta.block] == ([plain] if block is plain else [])
+        assert "".join(delta.reasoning for delta in replayed) == "so"
 
 
 @pytest.mark.parametrize(
@@ -371,6 +433,14 @@ def test_a_recording_says_again_what_was_said_piece_by_piece(tmp_path: Path) -> 
     marked = msgspec.structs.replace(pieces[-1], origin=Origin(backend="stage", model="m", recorded=True))
     assert run(again, ask("Go.", seed=1)) == [*pieces[:-1], marked]
     assert (path.stat().st_mode & 0o777) == 0o600
+    assert json.loads(path.read_bytes().splitlines()[1])["prompt"] == "Go."
+
+
+def test_who_answered_inside_is_named_by_a_recording(tmp_path: Path) -> None:
+    """Of a backend that asks several others, each recorded sample still names the one that gave it."""
+    path = tmp_path / "said.jsonl"
+    run(Recording(Stage(said("yes", origin=Origin(backend="inner", model="small"))), path), ask("Go."))
+    assert run(Recorded(path), ask("Go."))[-1].origin == Origin(backend="inner", model="small", recorded=True)
 
 
 def test_a_recording_answers_other_seeds_in_turn(tmp_path: Path) -> None:
@@ -382,8 +452,13 @@ def test_a_recording_answers_other_seeds_in_turn(tmp_path: Path) -> None:
     assert texts(run(again, ask("Go.", seed=3))) == ["c"]
     assert texts(run(again, ask("Go.", seed=90, n=2))) == ["a", "b"]
     assert texts(run(again, ask("Go.", seed=80, n=2))) == ["c", "a"]
+    assert texts(run(again, ask("Go."))) == ["b"]
+    assert texts(run(again, ask("Go."))) == ["c"]
     with pytest.raises(BackendUnavailable, match="record it again"):
         run(again, ask("Stop."))
+    run(Recording(Scripted("d"), path), ask("Run."))
+    run(Recording(Scripted("f"), path), ask("Run."))
+    assert [texts(run(again, ask("Run."))) for _ in range(3)] == [["d"], ["f"], ["d"]]
 
 
 def test_there_is_no_recording_where_there_is_no_file(tmp_path: Path) -> None:
