@@ -39,6 +39,7 @@ ScaffoldError
 │   ├── ContextOverflow      prompt over the context window
 │   ├── BadRequest           the backend rejects the request
 │   └── BadResponse          cut, malformed or over-long
+│       └── BrokenOff        the backend was lost in the middle of an answer
 ├── TraceError
 │   ├── JournalFailed        runs cannot be read or stored: a full disk, a database   (exit 5)
 │   ├── RunHeld              another process writes this run
@@ -398,6 +399,10 @@ class BadRequest(BackendError):
 
 class BadResponse(BackendError):
     """The answer was cut, malformed or over-long."""
+
+
+class BrokenOff(BadResponse):
+    """The backend was lost in the middle of an answer, such as a connection; another answer may get through."""
 
 
 # --- the trace

@@ -14,6 +14,7 @@ from scaffold.errors import (
     BadInput,
     BadRequest,
     BadResponse,
+    BrokenOff,
     ContextOverflow,
     ModelFileError,
     NotAuthorised,
@@ -79,6 +80,8 @@ def test_when_all_fail_each_of_them_is_heard() -> None:
     with pytest.raises(BackendUnavailable, match="no member") as caught:
         run(Fallback(refused, down))
     assert not isinstance(caught.value, NotAuthorised)
+    with pytest.raises(BackendUnavailable, match="a: is down; stage:e: was lost"):
+        run(Fallback(down, named("e", [BrokenOff("was lost")])))
     with pytest.raises(BadResponse, match="ended without an answer"):
         run(Fallback(named("d", [])))
 

@@ -20,6 +20,7 @@ from scaffold.errors import (
     BackendUnavailable,
     BadRequest,
     BadResponse,
+    BrokenOff,
     ContextOverflow,
     NotAuthorised,
     ScaffoldError,
@@ -263,7 +264,7 @@ def test_an_overload_inside_a_stream(wire: Wire) -> None:
     preamble = wire.begin[:1]  # of Gemini's answer, text is the first that comes
     deltas, server = run(wire, [STREAM, *preamble, wire.busy, END], wire.good())
     assert (texts(deltas), len(server.requests)) == (["hello"], 2)
-    fails(BadResponse, wire, [STREAM, *wire.begin, wire.piece("hel"), wire.busy, END], wire.good())
+    fails(BrokenOff, wire, [STREAM, *wire.begin, wire.piece("hel"), wire.busy, END], wire.good())
 
 
 @every
@@ -304,9 +305,9 @@ def test_a_compressed_refusal_is_read() -> None:
 
 @every
 def test_a_stream_cut_in_the_middle_is_not_asked_again(wire: Wire) -> None:
-    """Once text has been handed on, a lost connection or an early end is a BadResponse, and nothing is sent twice."""
+    """Once text has been handed on, a lost connection or an early end spoils the sample, and nothing is sent twice."""
     cut: list[Step] = [STREAM, *wire.begin, wire.piece("hel")]
-    assert "cut" in fails(BadResponse, wire, cut, wire.good())
+    assert "cut" in fails(BrokenOff, wire, cut, wire.good())
     assert "ended before" in fails(BadResponse, wire, [*cut, END], wire.good())
 
 
@@ -356,7 +357,7 @@ def test_a_stream_that_never_ends(wire: Wire) -> None:
         steps: list[Step] = [repeated, 0.05]
         trickle: list[Step] = [STREAM, *wire.begin, wire.piece("a"), *steps * 2000]
         begin = time.monotonic()
-        fails(BadResponse, wire, trickle, total_s=0.4)
+        fails(BrokenOff, wire, trickle, total_s=0.4)
         assert time.monotonic() - begin < 60
 
 

@@ -17,6 +17,7 @@ from scaffold.errors import (
     BackendUnavailable,
     BadRequest,
     BadResponse,
+    BrokenOff,
     ContextOverflow,
     NotAuthorised,
     ScaffoldError,
@@ -195,8 +196,8 @@ def test_a_field_that_a_server_does_not_take_is_told_with_its_option(error: dict
 
 
 def test_a_stream_cut_in_the_middle_is_not_asked_again() -> None:
-    """Once text has been handed on, a lost connection is a BadResponse, and nothing is sent twice."""
-    message = fails(BadResponse, [STREAM, said("hel")], good())
+    """Once text has been handed on, a lost connection breaks it off, and nothing is sent twice."""
+    message = fails(BrokenOff, [STREAM, said("hel")], good())
     assert "cut" in message
 
 
@@ -266,7 +267,7 @@ def test_an_error_inside_a_stream_is_an_error() -> None:
     assert "the engine is dead" in fails(BackendUnavailable, [STREAM, plain, DONE, END], attempts=2)
     deltas, server = run([STREAM, busy, END], good())
     assert (texts(deltas), len(server.requests)) == (["hello"], 2)
-    fails(BadResponse, [STREAM, said("hel"), busy, END], good())
+    fails(BrokenOff, [STREAM, said("hel"), busy, END], good())
 
 
 def test_invalid_utf8_is_replaced() -> None:
@@ -322,7 +323,7 @@ def test_a_silent_server_is_not_waited_for_for_ever() -> None:
     assert "attempt" in message
     assert "'read_s'" in message
     assert "address" not in message
-    message = fails(BadResponse, [STREAM, said("a"), 10.0], read_s=0.2)
+    message = fails(BrokenOff, [STREAM, said("a"), 10.0], read_s=0.2)
     assert "cut" in message
     assert "'read_s'" in message
 
@@ -333,7 +334,7 @@ def test_an_answer_that_trickles_ends_at_the_total() -> None:
     trickle: list[Step] = [STREAM]
     for _ in range(2000):
         trickle += [said("a"), 0.05]
-    assert "'total_s'" in fails(BadResponse, trickle, total_s=0.5)
+    assert "'total_s'" in fails(BrokenOff, trickle, total_s=0.5)
     assert 0.4 < time.monotonic() - begin < 60
 
 

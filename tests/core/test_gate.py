@@ -375,7 +375,7 @@ def test_a_run_stopped_by_a_refusal_says_which_action_was_refused_and_where(
     """Whoever reads the reason alone learns what was not allowed, whether the planner insists or gives up."""
 
     def planner(_: Task) -> Planning[None]:
-        for _ in range(times - 1):
+        for _again in range(times - 1):
             with contextlib.suppress(ActionRefused):
                 yield from act("pay", {"invoice": "i1"})
         yield from act("pay", {"invoice": "i1"})

@@ -16,6 +16,7 @@ from scaffold.errors import (
     BackendUnavailable,
     BadRequest,
     BadResponse,
+    BrokenOff,
     ContextOverflow,
     NotAuthorised,
     PromptTooLong,
@@ -183,6 +184,32 @@ def test_a_bad_response_is_discarded_with_its_reason(world: World, deltas: Any, 
     (step,) = world.facts(outcome, "step.answered")
     assert all(flag in sample["flag"] for sample in step["samples"])
     assert step["samples"][0]["text"].startswith(("4", "x")) or "reasoning" in step["samples"][0] or "number" in flag
+
+
+def test_a_backend_that_is_lost_in_the_middle_of_every_answer_is_gone(world: World) -> None:
+    """The run pauses, and is resumed when it is back; what came of the answers is kept and charged."""
+    planner = thinking(options=Options(max_tokens=8))
+    outcome = world.solve(planner, Streaming(Delta(text="4"), BrokenOff("the connection was lost")))
+    assert outcome.status == "unavailable"
+    assert outcome.reason == "each of 2 answers broke off: the connection was lost"
+    (cut,) = world.facts(outcome, "step.cut")
+    assert [sample["text"] for sample in cut["samples"]] == ["4", "4"]
+    assert outcome.usage["model"].tokens > 0
+    assert world.agent(planner, Streaming(whole("4"))).resume_sync(outcome.run).answer == "4"
+
+
+def test_a_backend_that_also_gives_whole_answers_is_not_gone(world: World) -> None:
+    """One that answers, if not acceptably, is there: the step has failed, and the planner is told."""
+    sent = iter([(Delta(text="4"), BrokenOff("the connection was lost")), (Delta(text="4", finish="error"),)])
+
+    class Both(Streaming):
+        async def generate(self, request: Request) -> AsyncGenerator[Delta, None]:
+            self._deltas = next(sent)
+            async for delta in super().generate(request):
+                yield delta
+
+    outcome = world.solve(thinking(options=Options(max_tokens=8)), Both())
+    assert outcome.answer.startswith("StepFailed: no acceptable answer in 2 samples")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
-from scaffold.errors import BackendError, BackendUnavailable, BadResponse
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, BrokenOff
 from scaffold.proxies import proxy_of
 from scaffold_backends.http.recognise import recognised
 from scaffold_backends.http.refusals import Refused, asked_to_wait, refusal, stream_refusal
@@ -91,7 +91,8 @@ async def exchange(client: httpx.AsyncClient, post: Post, patience: Patience) ->
 
     Raises:
         BackendUnavailable: there was no answer, or only errors that were expected to pass.
-        BadResponse: the answer was cut, is too long, or is not such a stream.
+        BrokenOff: the answer was cut.
+        BadResponse: it is too long, or is not such a stream.
         BackendError: another error, for what the server refused.
     """
     deadline = asyncio.get_running_loop().time() + patience.total_s
@@ -390,7 +391,7 @@ class _Answer:
                 event = self._decoded(data)
             except Refused as error:
                 # The answer had begun, so this request has failed, even if a retry might succeed.
-                failed = BadResponse(str(error)) if error.passing else error.error
+                failed = BrokenOff(str(error)) if error.passing else error.error
             if failed is not None:
                 raise failed
             yield event
@@ -412,12 +413,12 @@ class _Answer:
         return event
 
     async def _fill_before(self, deadline: float) -> bool:
-        failed: BadResponse
+        failed: BrokenOff
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._fill()
         except (httpx.TransportError, TimeoutError) as error:
-            failed = BadResponse(f"the answer of {self._post.origin.name} was cut: {_reason(error, self._post.origin)}")
+            failed = BrokenOff(f"the answer of {self._post.origin.name} was cut: {_reason(error, self._post.origin)}")
         raise failed
 
     async def _fill(self) -> bool:

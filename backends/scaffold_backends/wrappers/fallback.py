@@ -14,6 +14,7 @@ from scaffold.errors import (
     BackendUnavailable,
     BadInput,
     BadResponse,
+    BrokenOff,
     MissingExtra,
     NotAuthorised,
     TaskError,
@@ -155,7 +156,7 @@ def _signed(delta: Delta, profile: Profile) -> Delta:
 def _of_all(failed: Sequence[tuple[str, Exception]], without: Sequence[str]) -> BackendError:
     said = "; ".join([f"{name}: {error}" for name, error in failed] + list(without))
     errors = [error for _, error in failed]
-    if any(isinstance(error, BadResponse) for error in errors):
+    if any(isinstance(error, BadResponse) and not isinstance(error, BrokenOff) for error in errors):
         return BadResponse(f"no member of the fallback gave an answer ({said})")
     if all(isinstance(error, NotAuthorised) for error in errors):
         return NotAuthorised(f"every member of the fallback refuses our credentials ({said})")

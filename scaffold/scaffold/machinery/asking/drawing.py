@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BackendError, BackendUnavailable, BadResponse, ScaffoldError, Stopped
+from scaffold.errors import BackendError, BackendUnavailable, BadResponse, BrokenOff, ScaffoldError, Stopped
 from scaffold.machinery.asking.answers import read_answer, recorded
 from scaffold.machinery.asking.checking import FAILED, flagged
 from scaffold.machinery.asking.partials import Partial, Source
@@ -53,6 +53,7 @@ class Asking(msgspec.Struct, eq=False):
         decision: the policy's latest decision.
         decided: the policy needs nothing more of what is under way.
         counting: finished samples are being counted.
+        broken_off: how many samples ended because their backend was lost.
     """
 
     key: str
@@ -73,6 +74,7 @@ class Asking(msgspec.Struct, eq=False):
     calls: list[Call] = []
     decided: bool = False
     counting: bool = False
+    broken_off: int = 0
 
     def spent(self) -> Usage:
         """Return the cost of all its samples."""
@@ -231,7 +233,7 @@ async def _stream(asking: Asking, call: Call) -> None:
     except BadResponse as error:
         for partial in call.partials:
             if not partial.over:
-                partial.cut = str(error)
+                partial.cut, partial.broken_off = str(error), isinstance(error, BrokenOff)
     except Exception as error:
         if (fault := _own_fault(error)) is None:
             raise
@@ -331,6 +333,7 @@ async def _count(asking: Asking, partial: Partial) -> None:
     vote: Vote | None = None
     if problem:
         sample = msgspec.structs.replace(sample, flag=problem)
+        asking.broken_off += partial.broken_off
     else:
         field = confidence_field(returns) if returns is not str else ""
         vote = Vote(said) if not field else _without_confidence(partial.source.curve, said, field)

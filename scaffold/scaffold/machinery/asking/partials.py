@@ -68,7 +68,12 @@ class Source(msgspec.Struct, eq=False):
 
 
 class Partial(msgspec.Struct, eq=False):
-    """One sample while it is generated."""
+    """One sample while it is generated.
+
+    Attributes:
+        cut: why it ended early; empty if it did not.
+        broken_off: that was because its backend was lost.
+    """
 
     source: Source
     text: list[str] = []
@@ -78,6 +83,7 @@ class Partial(msgspec.Struct, eq=False):
     finish: Finish | None = None
     logprob: float | None = None
     cut: str = ""
+    broken_off: bool = False
     blocks: tuple[ReasoningBlock, ...] = ()
     signals: dict[str, float] | None = None
     origin: Origin | None = None

@@ -423,6 +423,13 @@ class Steps:
 
     @staticmethod
     def _lost(asking: Asking, reason: str) -> MoveError:
+        """Return why there is no winner.
+
+        Raises:
+            Unavailable: the backend was lost in the middle of every answer.
+        """
+        if asking.broken_off and asking.broken_off == len(asking.samples):
+            raise Unavailable(f"each of {asking.broken_off} answers broke off: {asking.samples[-1].flag}")
         flags = [sample.flag for sample in asking.samples if sample.flag and sample.flag != NOT_COUNTED]
         votes: dict[str, int] = {}
         for vote in asking.votes:
