@@ -1,0 +1,141 @@
+"""What waits for people over many runs, as one queue that is read again and again tells it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scaffold import Planning, Task, act, ask
+from scaffold.approvals.queue import WITHHELD, Queue
+from scaffold.approvals.saying import answer_to, find, say
+from scaffold.errors import AnswerRefused
+from scaffold.interfaces import Answer
+from scaffold.trace.answers import STOP
+
+if TYPE_CHECKING:
+    from tests.approvals.conftest import Office
+
+    from scaffold.approvals.queue import Waiting
+
+
+def paying_two(_: Task) -> Planning[str]:
+    """Pay two invoices, one after the other."""
+    for invoice in ("i1", "i2"):
+        yield from act("pay", {"invoice": invoice})
+    return "paid"
+
+
+def asking(_: Task) -> Planning[Any]:
+    """Ask for a fact."""
+    return (yield from ask("How many?", "the order", returns=int))
+
+
+def answer(office: Office, each: Waiting, by: str, *, granted: bool = True, **more: Any) -> None:
+    """Answer a question that waits."""
+    asyncio.run(say(office.journal, each.question.run, answer_to(each, granted=granted, by=by, **more)))
+
+
+def states(queue: Queue) -> list[str]:
+    """How what waits stands."""
+    return [each.state for each in queue.waiting()]
+
+
+def test_a_question_is_listed_until_its_run_has_taken_the_answer_in(office: Office) -> None:
+    """Its state says what is still needed; then the run's next question stands there, and at the end nothing."""
+    queue = Queue(office.journal)
+    assert queue.waiting() == []
+    oversight = {"approvers": ["ann", "ben", "cy"], "needs": 2}
+    outcome = office.wait(paying_two, **oversight)
+    (first,) = queue.waiting()
+    assert (first.state, first.settled, first.expired) == ("open", False, False)
+    answer(office, first, "ann")
+    assert states(queue) == ["1 of 2 approved"]
+    answer(office, first, "cy")
+    assert states(queue) == ["answered, not taken in yet"]
+    assert office.agent(paying_two).resume_sync(outcome.run).status == "waiting"
+    (second,) = queue.waiting()
+    assert second.question.detail["calls"][0]["arguments"]["invoice"] == "i2"
+    assert second.state == "open"
+    with pytest.raises(AnswerRefused, match="is settled already"):
+        find(office.journal, outcome.run, first.question.id)
+    answer(office, second, "ben", granted=False)
+    assert states(queue) == ["answered, not taken in yet"]
+    office.agent(paying_two).resume_sync(outcome.run)
+    assert (queue.waiting(), queue.faults) == ([], {})
+
+
+def test_a_question_says_that_it_has_expired(office: Office) -> None:
+    """From its time on nobody's yes counts, and it is listed as expired until its run goes on."""
+    office.wait(approval_timeout_s=0.3)
+    queue = Queue(office.journal)
+    assert states(queue) in (["open"], ["expired"])
+    time.sleep(0.3)
+    (late,) = queue.waiting()
+    assert (late.state, late.expired) == ("expired", True)
+
+
+def test_what_cannot_count_is_not_listed_as_an_answer(office: Office) -> None:
+    """A file in the inbox about something else, or of somebody who may not approve, changes nothing."""
+    outcome = office.wait(approvers=["ann"])
+    queue = Queue(office.journal)
+    (each,) = queue.waiting()
+    for more in ({"by": "eve"}, {"by": "ann", "digest": "of something else"}):
+        word = {"id": each.question.id, "digest": each.question.digest, **more}
+        asyncio.run(office.journal.post(outcome.run, Answer(**word, granted=True)))
+    (again,) = queue.waiting()
+    assert (again.answers, again.state) == ((), "open")
+
+
+def test_what_expires_first_comes_first(office: Office) -> None:
+    """Then what has no deadline, the oldest first."""
+    facts = [office.wait(asking).run for _ in range(2)]
+    late, soon = office.wait(approval_timeout_s=9_000).run, office.wait(approval_timeout_s=900).run
+    assert [each.question.run for each in Queue(office.journal).waiting()] == [soon, late, *facts]
+
+
+def test_nothing_waits_in_a_run_that_was_stopped(office: Office) -> None:
+    """Neither before it has taken that in nor afterwards, though its question was never answered."""
+    outcome = office.wait()
+    queue = Queue(office.journal)
+    (each,) = queue.waiting()
+    asyncio.run(office.journal.post(outcome.run, Answer(id=STOP, digest="", granted=True, by="ann")))
+    assert queue.waiting() == []
+    with pytest.raises(AnswerRefused, match="was stopped by ann: nothing waits there"):
+        find(office.journal, outcome.run, each.question.id)
+    assert office.agent().resume_sync(outcome.run).status == "stopped"
+    assert queue.waiting() == []
+    with pytest.raises(AnswerRefused, match=r"has ended \(stopped\): nothing waits there"):
+        find(office.journal, outcome.run, each.question.id)
+
+
+def test_a_question_without_its_content_is_still_listed(office: Office) -> None:
+    """Where the content of a run was withheld, what it asks cannot be told, and it can be answered all the same."""
+    runs = [office.wait().run, office.wait(asking).run]
+    for run in runs:
+        (office.runs / run / "content.jsonl").unlink()
+    waiting = Queue(office.journal).waiting()
+    assert [each.question.title for each in waiting] == [WITHHELD] * 2
+    for each in waiting:
+        answer(office, each, "ann", value="7")
+        assert find(office.journal, each.question.run, each.question.id).answers
+
+
+def test_a_damaged_run_is_named_and_hides_no_other(office: Office) -> None:
+    """Mended, its question is listed again; a run that is removed is listed no more."""
+    one, other = office.wait().run, office.wait().run
+    queue = Queue(office.journal)
+    assert (len(queue.waiting()), queue.faults) == (2, {})
+    spine = office.runs / one / "trace.jsonl"
+    whole = spine.read_bytes()
+    spine.write_bytes(whole.replace(b'"approval.asked"', b'"approval.sent"'))
+    for _ in range(2):
+        assert [each.question.run for each in queue.waiting()] == [other]
+        assert list(queue.faults) == [one]
+    spine.write_bytes(whole)
+    assert (len(queue.waiting()), queue.faults) == (2, {})
+    shutil.rmtree(office.runs / one)
+    assert ([each.question.run for each in queue.waiting()], queue.faults) == ([other], {})
