@@ -70,6 +70,7 @@ class Effects:
         ask_person: AskPerson,
     ) -> None:
         self._actions = actions
+        self._misfits = {name: each.misfit for name, each in actions.items() if isinstance(each, Returns)}
         self._reviews = reviews
         self._recorder = recorder
         self._state = state
@@ -189,7 +190,7 @@ class Effects:
             return certain, None, "it was cancelled from within", cancelled
         error = task.exception()
         if error is None:
-            return "performed", task.result(), _misfit(action, task.result()), cancelled
+            return "performed", task.result(), self._misfit(action, task.result()), cancelled
         if isinstance(error, NotPerformed):
             return "failed", None, str(error) or "not performed", cancelled
         return certain, None, described(error), cancelled
@@ -216,6 +217,12 @@ class Effects:
         if event.final:
             return observation_from(event, body)
         return await self.review_result(key, call, self._state.at(key))
+
+    def _misfit(self, action: Action, result: Any) -> str:
+        """Say in what a result is not what its action declares; it was performed all the same."""
+        misfit = self._misfits.get(action.spec.name)
+        said = misfit(result) if misfit is not None else ""
+        return said and f"what it gave back does not fit what it declares: {said}"
 
     async def _write_outcome(
         self,
@@ -319,7 +326,7 @@ class Effects:
                 return await self._conclude_by_word(key, call, progress, why, told)
             if not happened:
                 return None
-            misfit = _misfit(action, value)
+            misfit = self._misfit(action, value)
             return await self.conclude(key, call, "performed", value=value, reason=misfit, told=told)
         return await self._conclude_by_word(key, call, progress, "the process died between intent and outcome")
 
@@ -335,12 +342,6 @@ class Effects:
             said = f"it happened, as {by} says; what it gave back is not known"
             return await self.conclude(key, call, "performed", reason=said, told=told)
         return await self.conclude(key, call, "failed", reason=f"it did not happen, as {by} says", told=told)
-
-
-def _misfit(action: Action, result: Any) -> str:
-    """Say in what a result is not what its action declares; it was performed all the same."""
-    misfit = action.misfit(result) if isinstance(action, Returns) else ""
-    return misfit and f"what it gave back does not fit what it declares: {misfit}"
 
 
 async def _performed(action: Action, clearance: Clearance) -> Any:
