@@ -136,6 +136,7 @@ def test_prune_says_what_would_go_and_does_it_only_when_told(audit: Command, evi
 def test_prune_keeps_to_age_and_to_what_has_ended(audit: Command, evidence: Evidence) -> None:
     """A run of 2023 is older than a year; one that has not ended is passed over; without a word nothing goes."""
     assert audit("prune")[0] == 2
+    assert audit("prune", "--mentioning", "", "--yes")[0] == 2
     assert audit("prune", "--older-than", "soon")[0] == 2
     assert "nothing to remove" in audit("prune", "--older-than", "900y")[1]
     assert "would remove the whole run" in audit("prune", "--older-than", "1y", "--whole")[1]

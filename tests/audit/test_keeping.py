@@ -460,6 +460,29 @@ def test_one_persons_content_goes_and_the_spine_verifies(
     assert {each.arguments is None for each in elsewhere(journal, 0.0) if each.run == bob.name} == {True}
 
 
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [
+        ("J\u00fcrgen", "Ju\u0308rgen"),
+        ({"customer": 48_213}, "48213"),
+        (json.dumps({"name": 'J\u00fcrgen "JJ" Wei\u00df'}), 'j\u00fcrgen "jj"'),
+        ('the file C:\\Zoe "Z"', 'c:\\zoe "z"'),
+    ],
+    ids=["another normal form", "a number", "JSON within a text", "quotes"],
+)
+def test_somebody_is_found_however_it_is_written(
+    journal: FileJournal, agent: Callable[..., Scaffold], said: Any, asked: str
+) -> None:
+    """Composed or not, as a number, escaped in what a tool gave as JSON: also in answers that nobody took in."""
+    run = agent().solve_sync(Task(prompt="Pay", inputs={"invoice": "A", "who": said})).run
+    asyncio.run(journal.post(run, Answer(id="q", digest="d", value=said, by="Ann")))
+    asyncio.run(journal.post(run, Answer(id="r", digest="d", value="of somebody else", by="Ann")))
+    pruned = prune_mentions(journal.folder(run), [asked])
+    assert (pruned.contents >= 1, pruned.answers) == (True, 1)
+    assert prune_mentions(journal.folder(run), [asked]).contents == 0
+    assert verify_run(journal.folder(run)).ok
+
+
 def test_all_content_goes_or_the_whole_run(
     journal: FileJournal, agent: Callable[..., Scaffold], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -468,8 +491,10 @@ def test_all_content_goes_or_the_whole_run(
     assert prune_content(folder).contents > 3
     assert not (folder / CONTENT).exists()
     assert verify_run(folder).ok
+    elsewhere(journal, 0.0)
     assert prune_run(folder).gone
     assert not folder.exists()
+    assert elsewhere(journal, 0.0) == []
     monkeypatch.setenv(VARIABLE, KEY)
     folder = journal.folder(agent().solve_sync(Task(prompt="Pay", inputs={"invoice": "C"})).run)
     monkeypatch.delenv(VARIABLE)

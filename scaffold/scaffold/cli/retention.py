@@ -53,6 +53,8 @@ def prune(
         raise click.UsageError("name runs, or say --older-than or --mentioning")
     if whole and mentioning:
         raise click.UsageError("--whole removes whole runs, --mentioning parts of them: say one of them")
+    if not all(each.strip() for each in mentioning):
+        raise click.BadParameter("names no text: it would be found everywhere", param_hint="--mentioning")
     from scaffold.trace.places import pruning_of
 
     journal = journal_at(runs)

@@ -6,12 +6,14 @@ remaining content is written to a new file that replaces the old one, so that a 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from unicodedata import normalize
 
 import msgspec
 
@@ -122,6 +124,7 @@ def prune_run(folder: Path, *, dry: bool = False) -> Pruned:
     if not dry:
         with held(folder):
             shutil.rmtree(folder)
+        _forget_index(folder)
     return Pruned(run=folder.name, gone=True, bytes=size)
 
 
@@ -136,17 +139,34 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
     Raises:
         BadInput: content is encrypted, and there is no key to read it.
     """
-    wanted = [each.casefold() for each in words]
+    wanted = spellings(words)
     return _prune(
         folder,
         lambda line: not holds(line, wanted, folder.name),
-        lambda raw: not mentions(raw.decode(errors="replace"), wanted),
+        lambda raw: not mentions(_decoded(raw), wanted),
         dry=dry,
     )
 
 
+def spellings(words: Sequence[str]) -> list[str]:
+    """Return how words may stand in content, folded: as they are, or as JSON within a text writes them."""
+    written = [json.dumps(each, ensure_ascii=ascii_only)[1:-1] for each in words for ascii_only in (False, True)]
+    return list(dict.fromkeys(map(_folded, [*words, *written])))
+
+
+def _folded(text: str) -> str:
+    return normalize("NFC", text).casefold()
+
+
+def _decoded(raw: bytes) -> object:
+    try:
+        return msgspec.json.decode(raw)
+    except ValueError:
+        return raw.decode(errors="replace")  # no answer, yet there it lies
+
+
 def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
-    """Whether a content line contains one of some casefolded words, in any text or name.
+    """Whether a content line contains one of some words, in any text, name or number.
 
     Raises:
         BadInput: it is encrypted, and no key opens it.
@@ -164,15 +184,17 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
 
 
 def mentions(value: object, wanted: Sequence[str]) -> bool:
-    """Whether a JSON value contains one of some casefolded words."""
+    """Whether a JSON value contains one of some words, which are spelled as `spellings` does."""
     match value:
         case str():
-            said = value.casefold()
+            said = _folded(value)
             return any(each in said for each in wanted)
         case dict():
             return any(mentions(each, wanted) for pair in value.items() for each in pair)
         case list():
             return any(mentions(each, wanted) for each in value)
+        case int() | float() if not isinstance(value, bool):
+            return mentions(str(value), wanted)
         case _:
             return False
 
@@ -210,8 +232,12 @@ def _prune_held(
         pruned.contents += inner.contents
         pruned.bytes += inner.bytes
     if pruned.contents and not dry:
-        # The index holds arguments; it is rebuilt from what is left.
-        (folder.parent / INDEX).unlink(missing_ok=True)
+        _forget_index(folder)
+
+
+def _forget_index(folder: Path) -> None:
+    """Remove the index of runs, which holds their arguments; it is made anew from what is left."""
+    (folder.parent / INDEX).unlink(missing_ok=True)
 
 
 def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, dry: bool) -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from scaffold.errors import RunHeld
 from scaffold.trace.folders import last_event
-from scaffold.trace.pruning import Pruned, holds, mentions
+from scaffold.trace.pruning import Pruned, holds, mentions, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +68,7 @@ class PostgresPruning:
         Raises:
             BadInput: content is encrypted, and there is no key to read it.
         """
-        pruned, wanted = Pruned(run=run), [each.casefold() for each in words]
+        pruned, wanted = Pruned(run=run), spellings(words)
         with self._held(run, dry=dry) as connection:
             gone = []
             with connection.cursor(name="content") as lines:
@@ -77,7 +79,11 @@ class PostgresPruning:
                         gone.append(seq)
                         pruned.bytes += len(line.encode())
             said = connection.execute(b"SELECT id, person, answer::text FROM scaffold.inbox WHERE run = %s", (run,))
-            answers = [(run, id_, person) for id_, person, answer in said.fetchall() if mentions(answer, wanted)]
+            answers = [
+                (run, id_, person)
+                for id_, person, answer in said.fetchall()
+                if mentions(msgspec.json.decode(answer), wanted)
+            ]
             pruned.contents, pruned.answers = len(gone), len(answers)
             if not dry:
                 connection.execute(b"DELETE FROM scaffold.content WHERE run = %s AND seq = ANY(%s)", (run, gone))
