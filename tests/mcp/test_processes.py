@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from scaffold.errors import BadInput
+
 ROGUE = Path(__file__).with_name("rogue.py")
 
 RUN = """
@@ -91,6 +93,23 @@ def test_a_run_that_ends_ends_its_server_and_what_that_started(world: Any, go: A
 
     child = int(go(story()).answer[0])
     assert ended(child)
+
+
+def test_a_server_lives_for_the_length_of_its_block(world: Any, go: Any) -> None:
+    """It is started, and its tools looked at, as the block begins; it is gone afterwards, or if it is refused."""
+
+    async def story() -> None:
+        server = await world.accepted()
+        async with server:
+            assert len(running(world.folder)) == 1
+        assert running(world.folder) == []
+        (world.folder / "tools.json").write_text('{"echo": {"description": "Now with more power."}}')
+        with pytest.raises(BadInput, match="has changed its tool 'echo'"):
+            async with server:
+                pass
+        assert running(world.folder) == []
+
+    go(story())
 
 
 def test_a_server_that_will_not_end_is_made_to(world: Any, go: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ def task(folder: Path, table: str) -> Path:
         ("        command: [x]\n        headers: {A: b}\n", 4, "go with `url`"),
         ("        url: http://x.example/\n        headers: {A: '${T}'}\n", 4, "in the clear: use https"),
         ("        command: [x]\n        env:\n          API_TOKEN: abcdefgh\n", 6, "looks like a credential"),
+        ("        command: [x]\n        env: {API_TOKEN: abcdefgh}\n", 6, "and write ${NAME} here"),
         (
             "        command: [x]\n        effects: {echo: harmless}\n",
             6,
@@ -98,6 +99,31 @@ def test_actions_are_known_without_their_server(tmp_path: Path) -> None:
     assert (spec.name, spec.effect, spec.trusted, spec.description) == ("rogue.echo", "read", True, "Says it.")
     assert spec.parameters == ECHO.input_schema
     assert spec.version == ECHO.sha256[:16]
+
+
+def test_what_a_table_says_of_a_tool_holds_for_that_tool(tmp_path: Path) -> None:
+    """What it acts on and costs, how long it may take, and which are offered; a title stands in for a description."""
+    pay = Tool(name="pay", title="Pays  an\ninvoice.", input_schema={"type": "object", "properties": {"invoice": {}}})
+    Pins(tmp_path / "mcp.pins.json").accepting("rogue", [ECHO, pay, Tool(name="other")]).write()
+    table = (
+        "        command: [x]\n        only: [pay, echo]\n        timeout_s: 5\n        start_s: 3\n"
+        "        identity: {pay: [invoice]}\n        costs: {pay: 2.5}\n        effects: {echo: read}\n"
+    )
+    first, second = (each.spec for each in actions_of(task(tmp_path, table)))
+    assert (first.name, first.identity, first.cost, first.effect) == ("rogue.pay", ("invoice",), 2.5, "irreversible")
+    assert (second.name, second.identity, second.cost, second.effect) == ("rogue.echo", (), 0.0, "read")
+    assert first.description == "Pays an invoice."
+    assert first.timeout_s == 11.0  # it may have to be started anew before the call
+
+
+def test_a_server_without_a_folder_is_accepted_in_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that names none has its pins there."""
+    monkeypatch.chdir(tmp_path)
+    Pins(tmp_path / "mcp.pins.json").accepting("rogue", [ECHO]).write()
+    (action,) = McpServer("rogue", ServerSettings(command=("x",))).actions()
+    assert action.spec.name == "rogue.echo"
 
 
 def test_what_nothing_is_said_of_is_irreversible_and_untrusted(tmp_path: Path) -> None:
@@ -155,9 +181,10 @@ def test_a_gate_finds_a_servers_credentials_where_its_own_are(world: Any, go: An
 
     async def story() -> None:
         settings = {"env": {"ROGUE_TOKEN": "${BANK_TOKEN}"}, "effects": {"reveal": "read"}}
-        bare = world.server()
-        await bare.accept()
-        await bare.close()
+        bare = await world.accepted()
+        async with gate(bare, credentials=found) as first, gate(bare) as second:
+            await first.prepare()
+            await second.prepare()  # it is given none, so anybody's may be found elsewhere
         server = world.server(**settings)
         async with gate(server, credentials=found) as first, first.run("x") as run:
             assert (await run.act("rogue.reveal", {})).value == "token [secret removed], home None"

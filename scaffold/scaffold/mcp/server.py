@@ -78,7 +78,11 @@ class McpServer:
         self._credentials: FindsCredentials = Credentials(credentials, base)
 
     async def __aenter__(self) -> Self:
-        await self.prepare()
+        try:
+            await self.prepare()
+        except BaseException:
+            await self.close()  # it may run, and be refused for its tools
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -92,7 +92,7 @@ class ServerSettings(BaseModel):
             if scrubbed(rest) != rest or (len(rest.strip()) > len("Bearer ") and _TELLING.search(telling)):
                 raise ValueError(
                     f"{name} holds what looks like a credential: put it into the environment, or a file that "
-                    "`credentials` names, and write ${{NAME}} here"
+                    "`credentials` names, and write ${NAME} here"
                 )
         return said
 
