@@ -141,8 +141,8 @@ SECRETS = MonitorCard(
         ),
     ),
     blind=(
-        "secrets of no known form that were not told under a name such as password.",
-        "what is encrypted, or wrapped more than twice.",
+        "secrets of no known form that were not told under an English name such as password.",
+        "what is encrypted, wrapped more than twice, or encoded otherwise than in Base64, hexadecimal, % or &.",
         "names, addresses and other personal data without check digits; local phone numbers.",
         "what leaves through calls whose specification does not show that they go outward: it only notes those.",
     ),

@@ -21,18 +21,20 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Literal
 
-from scaffold_monitors.entailment.wording import visible
+from scaffold_monitors.entailment.wording import latin, visible
 from scaffold_monitors.wrappings import forms
 
 Kind = Literal["override", "address", "principal", "markup", "oversight", "tool", "hidden"]
 
 _FILE: dict[str, Any] = tomllib.loads(files(__package__).joinpath("signs.toml").read_text(encoding="utf-8"))
 _SENTENCE = re.compile("[^.!?\n\u3002\uff01\uff1f]{1,400}[.!?\u3002\uff01\uff1f]?")
+# Where a line of a paragraph ends, as in mail that was wrapped or quoted.
+_WRAP = re.compile(r"(?<=[\w,'\u2019-])[ \t]{0,4}\r?\n[ \t>]{0,8}(?=\w)")
 _QUOTED = 200
 _MOST_COMMENTS = 50
 _LONGEST_COMMENT = 4_000
@@ -68,11 +70,12 @@ def signs(text: str, tools: Collection[str] = ()) -> list[Sign]:
     """
     found = [*_hidden(text)]
     for how, form in forms(text):
+        here = [each for reading in dict.fromkeys((form, _flat(form))) for each in _plainly(reading, tools)]
         if not how and form == text:
-            found += _plainly(text, tools)
+            found += [replace(each, quote=_quote(text[each.start : each.end])) for each in here]
         else:
             what = how or "between unseen characters"
-            found += [Sign(each.kind, each.score, 0, 0, f"{what}: {each.quote}") for each in _plainly(form, tools)]
+            found += [Sign(each.kind, each.score, 0, 0, f"{what}: {each.quote}") for each in here]
     return sorted(set(found), key=lambda sign: (sign.start, sign.end, sign.kind, sign.quote))
 
 
@@ -82,6 +85,11 @@ def score(found: Collection[Sign]) -> float:
         return 0.0
     kinds = {sign.kind for sign in found}
     return min(0.99, round(max(sign.score for sign in found) + 0.1 * (len(kinds) - 1), 2))
+
+
+def _flat(text: str) -> str:
+    """Return a text without line breaks within sentences and with look-alike letters in Latin; the length stays."""
+    return latin(_WRAP.sub(lambda wrap: " " * len(wrap[0]), text))
 
 
 def _plainly(text: str, tools: Collection[str]) -> Iterator[Sign]:
@@ -98,7 +106,11 @@ def _plainly(text: str, tools: Collection[str]) -> Iterator[Sign]:
 
 
 def _sign(kind: Kind, weight: float, match: re.Match[str]) -> Sign:
-    return Sign(kind, weight, match.start(), match.end(), match[0].strip()[:_QUOTED])
+    return Sign(kind, weight, match.start(), match.end(), _quote(match[0]))
+
+
+def _quote(text: str) -> str:
+    return text.strip()[:_QUOTED]
 
 
 # --- words

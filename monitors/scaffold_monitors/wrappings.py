@@ -19,6 +19,9 @@ from scaffold_monitors.entailment.wording import visible
 _RUN = re.compile(r"[A-Za-z0-9+/_-]{16,}={0,2}")
 _SHORTEST = 12
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){8,}")
+# Bytes one by one: "54 72 30", "54:72:30", "0x54, 0x72", and escapes as in programs.
+_BYTES = re.compile(r"(?:(?:\\x|\\u00|0x)?[0-9a-fA-F]{2}[\s:,]{0,2}){8,}")
+_BETWEEN = re.compile(r"\\x|\\u00|0x|[\s:,]")
 _DEEPEST = 2
 
 
@@ -42,6 +45,8 @@ def _unwrapped(text: str) -> Iterator[tuple[str, str]]:
     if "&" in text and ";" in text:
         yield "in character references", html.unescape(text)
     held: dict[str, dict[str, None]] = {"in hexadecimal": {}, "in Base64": {}}
+    for run in _BYTES.findall(text):
+        held["in hexadecimal"] |= dict.fromkeys(_readable(bytes.fromhex(_BETWEEN.sub("", run))))
     for run in _RUN.findall(text):
         if _HEX.fullmatch(run):
             held["in hexadecimal"] |= dict.fromkeys(_readable(bytes.fromhex(run)))

@@ -29,24 +29,21 @@ _QUOTES = str.maketrans(
 )
 _WORD = re.compile(r"[^\W_]+(?:'[a-z]+)?", re.UNICODE)
 _ENDS = ".,;:!?()[]{}<>\"'`*"
-_LOOKALIKES = str.maketrans(
-    dict(
-        zip(
-            "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb",
-            "aeopcyxijsdqwh",
-            strict=True,
-        )
+# Small letters of other alphabets, and the Latin ones that they look like.
+_LETTERS = dict(
+    zip(
+        "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u0501\u051b\u051d\u04bb"
+        "\u043a\u043c\u0442\u0432\u043d\u03b1\u03b5\u03bf\u03c1\u03bd\u03c4\u03c5\u03c7\u03b9\u03ba\u03b3",
+        "aeopcyxijsdqwhkmtbhaeopvtuxiky",
+        strict=True,
     )
-    | dict(
-        zip(
-            "\u043a\u043c\u0442\u0432\u043d\u03b1\u03b5\u03bf\u03c1\u03bd\u03c4\u03c5\u03c7\u03b9\u03ba\u03b3",
-            "kmtbhaeopvtuxiky",
-            strict=True,
-        )
-    )
-    | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True))
-    | {"i": "l"}
 )
+_CAPITALS = {each.upper(): letter.upper() for each, letter in _LETTERS.items()} | {"\u039d": "N", "\u03a5": "Y"}
+_LATIN = str.maketrans(_LETTERS | _CAPITALS)
+_ALIEN = "".join(map(chr, _LATIN))
+# It is tried at the beginning of a run of letters only: one without a match would take quadratic time.
+_MIXED = re.compile(f"(?<![A-Za-z{_ALIEN}])(?:[A-Za-z]+[{_ALIEN}]|[{_ALIEN}]+[A-Za-z])[A-Za-z{_ALIEN}]*")
+_LOOKALIKES = str.maketrans(_LETTERS | dict(zip("01|$\u217c\u0131\u0261", "oll" + "slig", strict=True)) | {"i": "l"})
 # Scripts with letters that look alike, by the beginning of the characters' names.
 _ALIKE = frozenset(
     {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU", "FULLWIDTH", "MATHEMATICAL"}
@@ -70,6 +67,13 @@ def mixed_scripts(text: str) -> bool:
     if text.isascii():
         return False
     return any(len(_scripts(word)) > 1 for word in re.split(r"[\s@./:_-]+", text))
+
+
+def latin(text: str) -> str:
+    """Replace letters that look like Latin ones, in words that mix alphabets; the length stays."""
+    if text.isascii():
+        return text
+    return _MIXED.sub(lambda word: word[0].translate(_LATIN), text)
 
 
 def _scripts(word: str) -> set[str]:
