@@ -84,7 +84,7 @@ def test_what_cannot_count_is_not_listed_as_an_answer(office: Office) -> None:
     queue = Queue(office.journal)
     (each,) = queue.waiting()
     for more in ({"by": "eve"}, {"by": "ann", "digest": "of something else"}):
-        word = {"id": each.question.id, "digest": each.question.digest, **more}
+        word: dict[str, Any] = {"id": each.question.id, "digest": each.question.digest, **more}
         asyncio.run(office.journal.post(outcome.run, Answer(**word, granted=True)))
     (again,) = queue.waiting()
     assert (again.answers, again.state) == ((), "open")

@@ -10,10 +10,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.core.conftest import Watcher
 from tests.core.doing import doing, planning
 from tests.powerless import powerless
 
@@ -26,6 +29,7 @@ from scaffold import (
     Planning,
     Scaffold,
     Task,
+    Verdict,
     act,
     action,
     ask,
@@ -35,21 +39,23 @@ from scaffold import (
 from scaffold.approvals.queue import waiting
 from scaffold.approvals.saying import answer_to
 from scaffold.errors import ActionError, BadInput, JournalFailed
-from scaffold.interfaces import Answer, Surroundings
+from scaffold.interfaces import Answer, Holder, Surroundings
 from scaffold.planning import undo
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal
-from scaffold.trace.identities import INDEX, settlement_id
+from scaffold.trace.identities import INDEX, Act, Identities, fate_of, settlement_id
+from scaffold.trace.pruning import prune_content
+from scaffold.trace.records import read_files
 from scaffold.trace.verify import verify_run
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.task import Oversight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from scaffold.interfaces import Claim, Holder
+    from scaffold.interfaces import Claim, Record
     from scaffold.vocabulary.clearance import Clearance
     from scaffold.vocabulary.outcome import Outcome
 
@@ -271,6 +277,27 @@ def test_a_person_settles_what_is_unknown(folder: Folder, paid: list[str]) -> No
     assert ("as bob says" in said.answer) is happened
 
 
+def test_leave_to_do_it_is_no_word_that_it_happened(folder: Folder) -> None:
+    """Whoever approved exactly that call has said nothing of what became of it."""
+    careful = Watcher(Verdict(decision="escalate", rationale="much"))
+    asked = folder.solve(monitors=[careful])
+    (question,) = waiting(folder.journal, asked.run)
+    asyncio.run(folder.journal.post(asked.run, answer_to(question, granted=True, by="ann")))
+    folder.how = "break"
+    assert folder.agent(monitors=[careful]).resume_sync(asked.run).actions[0].status == "unknown"
+    said = folder.solve().answer
+    assert "may have been done already" in said
+    assert "ann" not in said
+
+
+@pytest.mark.parametrize("status", ["", "refused", "failed"])
+@pytest.mark.parametrize("lives", [False, True])
+def test_only_what_has_not_begun_waits_for_its_run(status: str, *, lives: bool) -> None:
+    """What is known not to have happened may be done elsewhere at once, though its run goes on with other things."""
+    fate = fate_of("r", "0", Act("i1", status), [], lives=lives)
+    assert fate == (Holder("r", "0", "under way") if lives and not status else None)
+
+
 @pytest.mark.parametrize("apart", [False, True], ids=["among others", "apart"])
 @pytest.mark.parametrize("happened", [False, True])
 def test_a_persons_word_counts_within_the_run_too(folder: Folder, *, happened: bool, apart: bool) -> None:
@@ -311,6 +338,48 @@ def test_an_action_without_identity_touches_no_index(folder: Folder) -> None:
     said = [folder.solve(doing("wave", at="ann"), actions=[wave]).answer for _ in range(2)]
     assert said == ["waved at ann"] * 2
     assert not (folder.root / INDEX).exists()
+
+
+def test_a_run_that_comes_back_while_another_looks_at_it_keeps_what_it_holds(folder: Folder) -> None:
+    """It had died before its intent; by the time that this is found out, it has been resumed and has paid."""
+    dead = killed_at(folder, "identity:after")
+    with closing(sqlite3.connect(folder.root / INDEX)) as index:
+        ((identity,),) = index.execute("SELECT identity FROM held")
+
+    def read(of: Path) -> Iterator[Record]:
+        found = list(read_files(of))
+        if not folder.paid:
+            folder.agent().resume_sync(dead)
+        return iter(found)
+
+    held = asyncio.run(Identities(folder.root, read, folder.journal.inbox).hold(identity, "another", "0"))
+    assert folder.paid == ["i1"]
+    assert held == Holder(dead, "0", "performed")
+
+
+def test_an_index_that_is_in_use_is_waited_for(folder: Folder) -> None:
+    """Another process writes it for a while: what is taken meanwhile, and what is given back, comes after that."""
+    folder.solve(doing("pay", invoice="i0"))
+    other = sqlite3.connect(folder.root / INDEX, isolation_level=None, check_same_thread=False)
+
+    def occupied() -> None:
+        other.execute("BEGIN IMMEDIATE")
+        threading.Timer(0.2, other.execute, ["COMMIT"]).start()
+
+    def reach(point: str) -> None:
+        if point == "identity:before":
+            occupied()
+
+    @action(effect="irreversible", identity=("invoice",))
+    async def pay(invoice: str) -> str:
+        occupied()
+        raise NotPerformed(f"{invoice} is closed")
+
+    with closing(other):
+        assert folder.solve(surroundings=Surroundings(reach=reach)).status == "solved"
+        assert folder.solve(doing("pay", invoice="i2"), actions=[pay]).actions[0].status == "failed"
+    assert folder.solve(doing("pay", invoice="i2")).status == "solved"
+    assert folder.paid == ["i0", "i1", "i2"]
 
 
 def test_many_runs_at_once_pay_it_once(folder: Folder) -> None:
@@ -532,6 +601,54 @@ def test_what_was_undone_is_free_also_by_the_traces(folder: Folder) -> None:
     assert done == ["fly A", "fly B", "give back A", "fly A"]
 
 
+@pytest.mark.parametrize("error", [NotPerformed, OSError], ids=["failed", "in doubt"])
+def test_what_could_not_be_undone_is_held(folder: Folder, error: type[Exception]) -> None:
+    """An undo that failed, or may have, leaves what was done; the traces say so too."""
+
+    @action(effect="irreversible", identity=("flight",))
+    async def fly(flight: str) -> str:
+        return f"T-{flight}"
+
+    @fly.undo(effect="irreversible")
+    async def give_back(flight: str) -> None:
+        raise error(f"{flight} is closed")
+
+    def there_and_back(_: Task) -> Planning[str]:
+        first = yield from act("fly", {"flight": "A"})
+        try:
+            yield from undo(first)
+        except ActionError as failed:
+            return type(failed).__name__
+        return "undone"
+
+    assert folder.solve(there_and_back, actions=[fly]).answer in {"ActionFailed", "OutcomeUnknown"}
+    for _ in range(2):
+        assert "it was done already" in folder.solve(doing("fly", flight="A"), actions=[fly]).answer
+        for each in folder.root.glob(f"{INDEX}*"):
+            each.unlink()
+
+
+def test_what_a_run_without_its_content_did_is_known_to_the_index(folder: Folder) -> None:
+    """What it acted on stood in its content; who deletes the index is told that it would be forgotten."""
+    first = folder.solve()
+    prune_content(folder.root / first.run)
+    assert f"it was done already, by run {first.run} at 0" in folder.solve().answer
+    assert folder.paid == ["i1"]
+
+
+def test_an_index_is_not_made_from_traces_that_cannot_be_read(folder: Folder) -> None:
+    """The run is named, and what to do to go on without it; nothing is done that it may have done."""
+    first = folder.solve()
+    content = folder.root / first.run / "content.jsonl"
+    content.write_bytes(content.read_bytes().replace(b'"identity":', b'"identity"'))
+    for each in folder.root.glob(f"{INDEX}*"):
+        each.unlink()
+    said = folder.solve()
+    assert (said.actions[0].status, folder.paid) == ("refused", ["i1"])
+    assert f"what run {first.run} did cannot be told" in said.answer
+    assert f"move {folder.root / first.run} away" in said.answer
+
+
 def test_what_came_to_the_folder_without_the_index_counts(folder: Folder, tmp_path: Path) -> None:
     """Runs that were copied from another folder; those of which an index from a backup knows nothing, or too little."""
 
@@ -570,7 +687,7 @@ def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:
     (folder.root / INDEX).write_text("this is no database, whatever it says " * 100)
     said = folder.solve(doing("pay", invoice="i2"))
     assert said.actions[0].status == "refused"
-    assert "while no run is going, deleting it is safe" in said.answer
+    assert "while no run is going, it may be deleted: it is made again from the traces that have" in said.answer
     assert folder.paid == ["i1"]
 
 

@@ -6,9 +6,9 @@ An identity is taken before the intent is written, in one atomic step, and freed
 happened. What became of its holder is read from the holder's trace, which stays the only source of truth: a process
 that died before the intent has done nothing, one that died after it may have. The index survives the death of a
 process. The crash of a machine may lose its last entries; they are restored from the intents in the traces, which are
-on disk before their effects. The same happens if the index was deleted while no run was going. Each process that opens
-it also adds entries missing for runs that have changed since they were last seen: these were copied from elsewhere, or
-the index is from a backup.
+on disk before their effects. The same happens if the index was deleted while no run was going; but what a run whose
+content was pruned has acted on, only the index knows. Each process that opens it also adds entries missing for runs
+that have changed since they were last seen: these were copied from elsewhere, or the index is from a backup.
 """
 
 from __future__ import annotations
@@ -297,7 +297,8 @@ class Identities:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if isinstance(error, OSError) or code not in _DAMAGED:
             return JournalFailed(f"{said}; resume the run once the folder can be written to again")
-        return BadInput(f"{said}; while no run is going, deleting it is safe: it is made again from the traces")
+        cure = "while no run is going, it may be deleted: it is made again from the traces that have their content"
+        return BadInput(f"{said}; {cure}")
 
     def _open(self) -> sqlite3.Connection:
         self._root.mkdir(parents=True, exist_ok=True)
