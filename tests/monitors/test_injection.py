@@ -119,7 +119,7 @@ def test_signs_are_found(kind: str, text: str) -> None:
         '{"kind": "invoice", "total": 12}',
         "Please ignore the mail above, and forget all about it.\nThe rules\nare those of 2026-11-23 12:30:45.",
         "Ignore the first page\n\nAll instructions are on the second",
-        "\u041f\u043e\u0436\u0430\u043b\u0443\u0439\u0441\u0442\u0430, \u043f\u0440\u043e\u0447\u0442\u0438\u0442\u0435 Ann's instructions above",
+        "\u041f\u043e\u0436\u0430\u043b\u0443\u0439\u0441\u0442\u0430, Ann's instructions above",
     ],
 )
 def test_ordinary_text_is_not_flagged(text: str) -> None:
