@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pytest
 
 from scaffold import Budget, Credential, Gate, Plan, Planned, Task, Verdict, action
-from scaffold.errors import ActionFailed, ActionRefused, BadInput, ObservationWithheld, RunEnding, StepRefused
+from scaffold.errors import (
+    ActionFailed,
+    ActionRefused,
+    BadInput,
+    ObservationWithheld,
+    OutcomeUnknown,
+    RunEnding,
+    StepRefused,
+)
 from scaffold.interfaces import Surroundings
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
@@ -61,6 +69,73 @@ async def test_only_a_run_that_goes_on_takes_a_larger_budget(world: World) -> No
     with pytest.raises(BadInput, match="one that begins has its task's own"):
         async with gate_of(world).run("x", budget={"actions": 2}):
             raise AssertionError
+
+
+@pytest.mark.parametrize("anew", [True, False], ids=["anew", "remembering"])
+@pytest.mark.parametrize(
+    ("declared", "answer"),
+    [
+        ({"effect": "read"}, "seen a, paid i1"),
+        ({"effect": "irreversible", "idempotency": "target_key"}, "seen a, paid i1"),
+        ({"effect": "irreversible"}, "OutcomeUnknown"),
+    ],
+    ids=["read", "known by key", "neither"],
+)
+async def test_an_agent_as_a_tool_goes_on_once_a_person_has_answered_a_call_of_its_own(
+    world: World, watcher: type[Watcher], person: type[Person], declared: Any, answer: str, *, anew: bool
+) -> None:
+    """What waits within it has broken it off: where it may be begun again it is, and is told what it has done."""
+    runs: list[GatedRun] = []
+    begun: list[str] = []
+
+    @action(**declared)
+    async def delegate(invoice: str) -> str:
+        begun.append(invoice)
+        seen = await runs[-1].act("look", {"at": "a"})
+        return f"{seen.value}, {(await runs[-1].act('pay', {'invoice': invoice})).value}"
+
+    def says(subject: Any) -> Verdict:
+        return Verdict(decision="escalate" if subject.plan[0].action == "pay" else "allow")
+
+    def gate(**more: Any) -> Gate:
+        return Gate(actions=[delegate, world.look, world.pay], monitors=[watcher(says)], journal=world.journal, **more)
+
+    async with gate().run("pay what is due") as run:
+        runs.append(run)
+        with pytest.raises(RunEnding, match="waits for a person"):
+            await run.act("delegate", {"invoice": "i1"})
+    assert run.outcome.status == "waiting"
+    assert run.outcome.actions[0].status == ("planned" if declared["effect"] == "read" else "unknown")
+    async with gate(approvers=[person()]).run("", resume=run.id, anew=anew) as run:
+        runs.append(run)
+        try:
+            said = str((await run.act("delegate", {"invoice": "i1"})).value)
+        except OutcomeUnknown:
+            said = "OutcomeUnknown"
+    assert said == answer
+    assert begun == (["i1"] if answer == "OutcomeUnknown" else ["i1", "i1"])
+    assert world.done.count(("look", "a")) == 1
+    assert verify_run(world.folder / "runs" / run.id).ok
+
+
+async def test_an_agent_as_a_tool_goes_on_once_its_run_was_given_more(world: World) -> None:
+    """A step of its own that found no room in the budget has paused the run: the tool has not failed."""
+    runs: list[GatedRun] = []
+
+    @action(effect="read")
+    async def delegate() -> str:
+        return (await runs[-1].think("let me see")).value
+
+    gate = Gate(actions=[delegate], monitors=["rules"], journal=world.journal)
+    async with gate.run(Task(prompt="x", budget=Budget(steps=1))) as run:
+        runs.append(run)
+        await run.think("one")
+        with pytest.raises(RunEnding):
+            await run.act("delegate")
+    assert (run.outcome.status, run.outcome.actions[0].status) == ("exhausted", "planned")
+    async with gate.run("", resume=run.id, budget={"steps": 2}) as run:
+        runs.append(run)
+        assert (await run.act("delegate")).value == "let me see"
 
 
 async def cut_off(gate: Gate, host: Callable[[GatedRun], Awaitable[Any]]) -> str:

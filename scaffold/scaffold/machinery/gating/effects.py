@@ -18,6 +18,7 @@ from scaffold.errors import (
     NotPerformed,
     ObservationWithheld,
     OutcomeUnknown,
+    RunEnding,
     Stopped,
     TraceError,
 )
@@ -114,6 +115,35 @@ class Effects:
         action = self._actions[call.action]
         spec = action.spec
         in_doubt = progress.intent is not None  # an earlier attempt was interrupted, and may have happened
+        await self._intend(key, call, progress, clearance, in_doubt=in_doubt)
+        started = self._recorder.ticks()
+        try:
+            status, value, reason, cancelled = await self._run(action, clearance)
+        except asyncio.CancelledError:
+            if spec.effect == "read":  # of others the intent stands: something may have come of them
+                await self._withdraw(key, call, progress, "a call of its own paused the run")
+            raise
+        seconds = (self._recorder.ticks() - started) / 1e6
+        if status == "failed" and in_doubt and spec.idempotency == "target_key":
+            # This attempt did nothing, but the interrupted one may have.
+            status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
+        told = clearance.call.credentials
+        event, body = await self._write_outcome(
+            key, call, progress, status, value=value, reason=reason, seconds=seconds, told=told
+        )
+        if cancelled:
+            raise asyncio.CancelledError  # the result is reviewed when the run is resumed
+        return observation_from(event, body) if event.final else await self._read(key, call, event, body)
+
+    async def _intend(
+        self, key: str, call: ActionCall, progress: Progress, clearance: Clearance, *, in_doubt: bool
+    ) -> None:
+        """Put the intent on disk, and what an effect waits for besides.
+
+        Raises:
+            TraceError: it could not be stored, signed or kept; the action is not begun.
+        """
+        spec = self._actions[call.action].spec
         self._reach("action.intent:before")
         self._recorder.record(
             ev.ActionIntent(
@@ -142,19 +172,6 @@ class Effects:
             if spec.effect != "read" and spec.idempotency == "none":  # the others can simply be started again
                 await self._withdraw(key, call, progress, "the run was cut off before it began")
             raise
-        started = self._recorder.ticks()
-        status, value, reason, cancelled = await self._run(action, clearance)
-        seconds = (self._recorder.ticks() - started) / 1e6
-        if status == "failed" and in_doubt and spec.idempotency == "target_key":
-            # This attempt did nothing, but the interrupted one may have.
-            status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
-        told = clearance.call.credentials
-        event, body = await self._write_outcome(
-            key, call, progress, status, value=value, reason=reason, seconds=seconds, told=told
-        )
-        if cancelled:
-            raise asyncio.CancelledError  # the result is reviewed when the run is resumed
-        return observation_from(event, body) if event.final else await self._read(key, call, event, body)
 
     async def _withdraw(self, key: str, call: ActionCall, progress: Progress, reason: str) -> None:
         """Write down that a call was not made: this is no outcome, and it is made when the run goes on."""
@@ -167,7 +184,11 @@ class Effects:
         await self._identities.give_back(call, key)
 
     async def _run(self, action: Action, clearance: Clearance) -> tuple[Any, Any, str, bool]:
-        """Perform a cleared call to its end: once started it is never cancelled, only waited for."""
+        """Perform a cleared call to its end: once started it is never cancelled, only waited for.
+
+        Raises:
+            CancelledError: a call that it made itself has paused the run, and it can simply be started again.
+        """
         spec = action.spec
         self._reach("action.effect:before")
         task = asyncio.get_running_loop().create_task(_performed(action, clearance))
@@ -191,6 +212,10 @@ class Effects:
         error = task.exception()
         if error is None:
             return "performed", task.result(), self._misfit(action, task.result()), cancelled
+        pauses = isinstance(error, RunEnding) and not isinstance(error, Stopped)
+        again = spec.effect == "read" or spec.idempotency != "none"
+        if pauses and again and (cancelled or await _is_being_cancelled()):
+            raise asyncio.CancelledError
         if isinstance(error, NotPerformed):
             return "failed", None, str(error) or "not performed", cancelled
         return certain, None, described(error), cancelled
@@ -363,6 +388,15 @@ async def _ended_in_time(task: asyncio.Task[Any], seconds: float) -> bool:
         except asyncio.CancelledError:
             cancelled = True
     return cancelled
+
+
+async def _is_being_cancelled() -> bool:
+    """Whether what is about to run in the event loop cancels this task."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        return True
+    return False
 
 
 def idempotency_key(run: str, key: str) -> str:
