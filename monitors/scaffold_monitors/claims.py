@@ -43,10 +43,14 @@ _WRITTEN_OUT = re.compile(
 )
 _ANNOUNCED = re.compile(
     rf"""
-    \b(?:(?:I|we)(?:'ll|\ will|\ shall|\ can|\ must|\ should|\ need\ to|\ am\ going\ to|\ are\ going\ to|'m\ going\ to)
+    \b(?:(?:(?:I|we)
+            (?:'ll|\ will|\ shall|\ can|\ must|\ should|\ need\ to|\ am\ going\ to|\ are\ going\ to|'m\ going\ to)
         |let\ me|let's|let\ us)
     \ (?:now\ |then\ |first\ |next\ |also\ |simply\ |just\ )*
-    (?:call|invoke|use|run|execute|trigger)\ (?:the\ |my\ )?
+    (?:call|invoke|use|run|execute|trigger)
+    |(?<!if\ )(?:I|we)(?:'ve|\ have)?\ (?:already\ |now\ |then\ |first\ |also\ |simply\ |just\ )*
+    (?:called|invoked|used|ran|executed|triggered))
+    \ (?:the\ |my\ )?
     (?:(?:tool|action|function|API)\ )?
     (?:`(?P<ticked>{_NAME})(?:\([^`]*\))?` | (?P<bare>{_NAME}) (?P<after>\(|\ (?:tool|action|function|API|endpoint)\b)?)
     """,
@@ -59,7 +63,11 @@ _OTHERS_WORDS = re.compile(
 )
 
 _CLAIM = r"\bI(?:'ll| can| will| am able to|'m able to)(?: now| also| then| simply| just| easily)? "
-_DONE = r"\bI(?:'ve| have)(?: already| now| just| also| successfully)? "
+# What somebody asks, or what would be so if it were done, is no claim.
+_DONE = (
+    r"(?<!\bif )(?<!\bhad )(?<!\bbefore )(?<!\buntil )(?<!\bonce )"
+    r"\bI(?:'ve| have)?(?: already| now| just| also| successfully)? "
+)
 _BETWEEN = r"(?: [\w'-]+){0,4}? "
 
 

@@ -33,6 +33,9 @@ FLAGGED = {
     "then listInvoices() gives the names": "there is no action 'listInvoices', but 'list_invoices'",
     "the result of list_invoice() is": "there is no action 'list_invoice', but 'list_invoices'",
     "I have already sent the supplier an email.": "no action can send messages",
+    "I sent Ann an e-mail.": "no action can send messages",
+    "I called `wire_money` with the total.": "there is no action 'wire_money'",
+    "We've used the web_search tool to check it.": "there is no action 'web_search'",
     "I can search the web for their account.": "no action can search the web",
     "Once that is clear I'll delete the old records.": "no action can delete things",
     "> somebody's words\nI will call `wire`.": "there is no action 'wire'",
@@ -53,6 +56,7 @@ ORDINARY = [
     "I cannot search the web, and I will not call `wire_money`. There is no action `wire_money`.",
     "I have paid attention to the invoices.",  # pay is an action here, so that no claim to pay is ever wrong
     "The sender can transfer the money. They have sent an email. You can browse the web.",
+    "I used the table above, and ran through the list. If I sent an email, who would read it? Had I sent one?",
     "I can see your point, and I will order the rows by date.",
     "Take legal action. The action plan (see above) names what to do; I'll write the answer.",
     "Ich rufe `nichts` auf. Je vais appeler Paul. 私は電話します。",
