@@ -309,8 +309,8 @@ def test_what_no_monitor_read_or_bound_is_counted(tmp_path: Path, effect: str, u
     sent = [with_(name, effect=effect) for name in ("send", "send begun")]
     found = verified(tmp_path, unmonitored, without(*reviews), observed, *sent)
     assert (found.ok, found.actions, found.unread, found.observed) == (True, 2, unread, 1)
-    assert f"{unread} actions were read by no monitor" in found.sentence()
-    assert "1 actions were cleared while monitors only observed" in found.sentence()
+    assert f"{unread} action{'s' if unread > 1 else ''} read by no monitor" in found.sentence()
+    assert "1 action cleared while monitors only observed" in found.sentence()
 
 
 def test_what_was_withdrawn_may_be_begun_anew(tmp_path: Path) -> None:
@@ -323,7 +323,7 @@ def test_what_has_no_outcome_is_counted(tmp_path: Path) -> None:
     """An action that was begun and is not known to have ended may have happened."""
     found = verified(tmp_path, without("send done"), with_("end", status="failed"))
     assert (found.ok, found.unfinished) == (True, 1)
-    assert "1 actions were begun and have no outcome" in found.sentence()
+    assert "1 action begun without an outcome" in found.sentence()
 
 
 def step(kind: str, key: str = "9", *, tokens: int | None = None, used: int | None = None, **more: Any) -> Event:
