@@ -9,6 +9,7 @@ import gzip
 import json
 import os
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,8 @@ import pytest
 from scaffold import Planning, Scaffold, Task, Verdict, act, action, majority, once, think
 from scaffold.approvals.queue import Queue
 from scaffold.errors import BadInput, JournalFailed, RunHeld, StepFailed, TraceDamaged
-from scaffold.interfaces import Answer
+from scaffold.interfaces import Answer, Surroundings
+from scaffold.machinery.reviewing.rereading import reread
 from scaffold.odds.measured import Measured
 from scaffold.testing import Scripted
 from scaffold.testing.tampering import made_up_key
@@ -25,7 +27,7 @@ from scaffold.trace.elsewhere import elsewhere
 from scaffold.trace.files import CONTENT, FileJournal
 from scaffold.trace.identities import acts_in
 from scaffold.trace.parts import PART_BYTES, parts_of
-from scaffold.trace.pruning import prune_content, prune_mentions, prune_run
+from scaffold.trace.pruning import Pruned, prune_content, prune_mentions, prune_run
 from scaffold.trace.reading import links
 from scaffold.trace.records import read_files
 from scaffold.trace.sealing import VARIABLE
@@ -503,6 +505,54 @@ def test_all_content_goes_or_the_whole_run(
         prune_mentions(folder, ["bob"])
     assert (folder / CONTENT).read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == ["content.jsonl", "trace.jsonl"]
+
+
+class Quoting:
+    """Says what it read."""
+
+    spec = MonitorSpec(name="quoting", watches=frozenset({"action"}))
+
+    async def review(self, subject: Any, view: Any, context: Any) -> Verdict:
+        """Read one call."""
+        return Verdict(decision="flag", rationale=f"it goes to {subject.call.arguments['to']}")
+
+
+def test_what_quotes_a_run_is_pruned_with_it(journal: FileJournal, agent: Callable[..., Scaffold]) -> None:
+    """Its reviews, and the answers to it; a dry run says the same, and leaves every file as it was."""
+    run = agent("Zoe").solve_sync(Task(prompt="Pay")).run
+    answered(journal, run)
+    agent("Zoe").resume_sync(run)
+    folder = journal.folder(run)
+    reviews = FileJournal(folder / "reviews")
+    asyncio.run(reread(journal, run, reviews, monitors=[Quoting()], backends={}, surroundings=Surroundings()))
+    (review,) = (each.parent for each in folder.glob("reviews/*/trace.jsonl"))
+
+    def stored() -> dict[Path, bytes]:
+        return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def prunes(prune: Callable[..., Pruned]) -> Pruned:
+        before = stored()
+        dry = prune(folder, dry=True)
+        assert stored() == before
+        pruned = prune(folder)
+        assert (dry.contents, dry.answers) == (pruned.contents, pruned.answers)
+        now = stored()
+        assert set(now) <= set(before)
+        freed = sum(len(data) - len(now.get(path, b"")) for path, data in before.items() if path.name == CONTENT)
+        assert pruned.bytes == freed
+        assert all(verify_run(each).ok for each in (folder, review))
+        return pruned
+
+    assert b"goes to Zoe" in (review / CONTENT).read_bytes()
+    assert prunes(partial(prune_mentions, words=["zoe"])).answers == 0
+    assert b"Zoe" not in b"".join(stored().values())
+    assert (review / CONTENT).exists()
+    assert prunes(partial(prune_mentions, words=["nobody"])).contents == 0
+    assert prunes(prune_content).answers == 1
+    assert {path.name for path in stored()} == {"trace.jsonl"}
+    before = stored()
+    assert prune_run(folder, dry=True) == Pruned(run=run, gone=True, bytes=sum(map(len, before.values())))
+    assert stored() == before
 
 
 def test_a_run_that_is_written_is_not_pruned(journal: FileJournal, agent: Callable[..., Scaffold]) -> None:
