@@ -81,6 +81,19 @@ def test_each_line_gives_one_result(here: Scaffold, lines: Callable[..., Path], 
     assert not (folder / "ask.results.jsonl.open").exists()
 
 
+def test_inputs_come_from_a_pipe(lines: Callable[..., Path], folder: Path) -> None:
+    """What can be read only once is solved too, not counted and then found empty."""
+    given = lines({"country": "France"}, {"country": "Italy"})
+    asked = command("batch", "ask.yaml", "--inputs", "/dev/stdin", "-j", "1")
+    with subprocess.Popen(["cat", given], stdout=subprocess.PIPE) as sender:  # noqa: S607 - every system's
+        ran = subprocess.run(
+            asked, cwd=folder, env=environment(folder), stdin=sender.stdout, capture_output=True, check=False
+        )
+    assert ran.returncode == 0
+    assert b"1/? 1 solved" in ran.stderr
+    assert [row["answer"] for row in rows(folder, "ask.results.jsonl")] == ["Paris", "Rome"]
+
+
 def test_what_is_done_is_passed_over(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
     """The same command again begins nothing; lines that were added since are solved."""
     lines({"country": "France"})

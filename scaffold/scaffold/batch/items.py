@@ -125,8 +125,10 @@ def read_lines(path: Path, also: Sequence[str] = ()) -> Iterator[Line | Fault]:
         raise BadInput(f"cannot read inputs from {path}: {error.strerror}") from None
 
 
-def count_lines(path: Path) -> int:
-    """Count the lines of inputs in a file."""
+def count_lines(path: Path) -> int | None:
+    """Count the lines of inputs in a file; None for a pipe, which can be read only once."""
+    if path.is_fifo():
+        return None
     try:
         with path.open("rb") as file:
             return sum(1 for raw in file if raw.strip())

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Bar:
     """Shows a batch; `rich` draws it again a few times a second."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int | None) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
         self._progress = Progress(
             BarColumn(bar_width=30),

@@ -30,8 +30,8 @@ GRAVEST = ("stopped", "failed", "unavailable", "exhausted", "waiting", "interrup
 class Lines:
     """One line for each run that has ended."""
 
-    def __init__(self, total: int) -> None:
-        self._total = total
+    def __init__(self, total: int | None) -> None:
+        self._total = "?" if total is None else total
         self._started = time.monotonic()
         self._preparing = ""
 
@@ -60,8 +60,8 @@ class Lines:
         sys.stderr.flush()
 
 
-def display(total: int) -> Lines | Bar:
-    """Return the display of a batch: a bar if stderr is a terminal, else lines."""
+def display(total: int | None) -> Lines | Bar:
+    """Return the display of a batch, of so many tasks if that is known: a bar if stderr is a terminal, else lines."""
     if not sys.stderr.isatty():
         return Lines(total)
     from scaffold.cli.bar import Bar
