@@ -169,6 +169,22 @@ def test_schemas_are_kept(llama: HuggingFace) -> None:
         assert answer.keys() == SCHEMA["properties"].keys()
 
 
+def test_a_schema_is_kept_as_far_as_it_can_be(llama: HuggingFace) -> None:
+    """What no decoder enforces (a set, bytes, one of two shapes) is left to validation; the rest holds."""
+    pytest.importorskip("llguidance")
+    shapes = [{"properties": {name: {"const": name}}, "required": [name], "type": "object"} for name in ("a", "b")]
+    fields = {
+        "set": {"type": "array", "items": {"enum": [1, 2, 3]}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
+        "bytes": {"type": "string", "format": "binary", "maxLength": 3},
+        "either": {"oneOf": shapes},
+    }
+    schema = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    deltas = run(llama, ask("Answer.", json_schema=schema, max_tokens=400, temperature=1.0, seed=5))
+    answer = json.loads(texts(deltas)[0])
+    assert answer.keys() == fields.keys()
+    assert set(answer["set"]) <= {1, 2, 3}
+
+
 def test_stop_texts_end_a_sample(llama: HuggingFace) -> None:
     """The answer ends before a stop text, and nothing more is generated."""
     free = texts(run(llama, ask("x", max_tokens=30, temperature=1.0, seed=3)))[0]

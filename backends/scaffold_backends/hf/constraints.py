@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadRequest
-from scaffold_backends.constraints import COMPACT, LONGEST_PER_TOKEN, bounded
+from scaffold_backends.constraints import LLGUIDANCE, LONGEST_PER_TOKEN, bounded
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -42,7 +42,7 @@ class Grammars:
         """
         matcher: Any = self._library.LLMatcher
         narrowed = bounded(schema, LONGEST_PER_TOKEN * max_tokens, every=True)
-        grammar = matcher.grammar_from_json_schema(narrowed, overrides=COMPACT)
+        grammar = matcher.grammar_from_json_schema(narrowed, overrides=LLGUIDANCE)
         begun = matcher(self._vocabulary, grammar, log_level=0)
         if begun.is_error():
             raise BadRequest(f"an answer cannot be held to this JSON Schema: {begun.get_error()[:300]}")

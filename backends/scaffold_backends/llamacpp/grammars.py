@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from scaffold.errors import BadRequest
-from scaffold_backends.constraints import COMPACT
+from scaffold_backends.constraints import LLGUIDANCE
 
 if TYPE_CHECKING:
     from scaffold.vocabulary.models import Delta, Request
@@ -38,7 +38,7 @@ class Grammars:
             if key not in self._known:
                 if len(self._known) >= _MOST:
                     self._known.clear()
-                self._known[key] = self._engine.grammar(schema, COMPACT | {"lenient": True})
+                self._known[key] = self._engine.grammar(schema, LLGUIDANCE)
             return self._known[key]
 
 
