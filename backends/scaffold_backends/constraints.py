@@ -12,8 +12,8 @@ _SINGLE = ("items",)
 _NUMBER_BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 
 LONGEST_LIST = 64  # items, if the schema sets no bound
-# For llguidance, which would otherwise allow any white space in an answer, half of its tokens, and refuse a schema with a
-# keyword that it does not know; the answer is later validated against the whole schema.
+# For llguidance, which would otherwise allow any white space in an answer, half of its tokens, and refuse a schema with
+# a keyword that it does not know; the answer is later validated against the whole schema.
 LLGUIDANCE = {"whitespace_flexible": False, "lenient": True}
 LARGEST = 10**15  # bound of numbers, if the schema sets none: exact in every JSON parser
 LONGEST_PER_TOKEN = 3  # characters of a string per token: about the most that English JSON gets out of `max_tokens`

@@ -93,6 +93,13 @@ def test_missing_and_wrong_files_say_which(tmp_path: Path, folder: str) -> None:
         run(load(str(cut)), ask("x"))
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is such a device")
+def test_a_device_that_is_not_there_is_named(folder: str) -> None:
+    """Nothing is said against the model's files."""
+    with pytest.raises(ModelFileError, match=r"^cannot use the device 'cuda': .*; name another in the option 'device'"):
+        run(load(folder, device="cuda"), ask("x"))
+
+
 def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path, folder: str) -> None:
     """A model of which some weights are missing is refused: transformers would fill in random numbers."""
     from safetensors.torch import load_file, save_file

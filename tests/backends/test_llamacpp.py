@@ -355,6 +355,8 @@ def test_text_from_outside_begins_no_turn(smollm2: LlamaCpp) -> None:
 
 def test_missing_and_wrong_files_say_which(tmp_path: Path) -> None:
     """A file that is missing, empty, a web page, an LFS pointer or cut short is named, with what to do."""
+    with pytest.raises(ModelFileError, match="needs a model: llamacpp:PATH"):
+        load("")
     with pytest.raises(ModelFileError, match=r"nowhere\.gguf.*No such file"):
         load(str(tmp_path / "nowhere.gguf"))
     for content, message in (

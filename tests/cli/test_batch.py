@@ -85,7 +85,7 @@ def test_inputs_come_from_a_pipe(lines: Callable[..., Path], folder: Path) -> No
     """What can be read only once is solved too, not counted and then found empty."""
     given = lines({"country": "France"}, {"country": "Italy"})
     asked = command("batch", "ask.yaml", "--inputs", "/dev/stdin", "-j", "1")
-    with subprocess.Popen(["cat", given], stdout=subprocess.PIPE) as sender:  # noqa: S607 - every system's
+    with subprocess.Popen(["cat", given], stdout=subprocess.PIPE) as sender:
         ran = subprocess.run(
             asked, cwd=folder, env=environment(folder), stdin=sender.stdout, capture_output=True, check=False
         )

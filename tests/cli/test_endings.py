@@ -390,6 +390,33 @@ def test_an_interrupt_while_it_starts_is_told_in_a_word(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+LEAVING = """
+import os, sys, types
+
+sys.modules["USED"] = types.ModuleType("USED")
+
+
+class Left:
+    def __del__(self, write=os.write):
+        write(1, b"freed")
+
+
+def leaving(task):
+    yield from ()
+    left = Left()
+    left.itself = left
+    return "done"
+"""
+
+
+@pytest.mark.parametrize("used", ["torch", "nothing"])
+def test_what_torch_leaves_is_freed_at_the_end(used: str, scaffold: Scaffold, folder: Path) -> None:
+    """Its libraries print whatever is left; without it nothing is collected, since that takes time."""
+    (folder / "own.py").write_text(LEAVING.replace("USED", used))
+    (folder / "own.yaml").write_text("prompt: x\nplanner: own:leaving\n")
+    assert scaffold("solve", "own.yaml").out == ("done\nfreed" if used == "torch" else "done\n")
+
+
 def test_a_process_that_used_temporals_client_ends_at_once_with_its_status(tmp_path: Path) -> None:
     """Its threads may abort an interpreter that is taken down: all is written, what others do at the end is done."""
     pytest.importorskip("temporalio", reason="temporalio is not installed: pip install 'system2-scaffold[temporal]'")

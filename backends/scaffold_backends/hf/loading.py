@@ -176,7 +176,7 @@ def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
                 **source,
             )
             _check_whole(place, told)
-            network = network.to(device).eval()
+            network = _on(device, network).eval()
         except ModelFileError:
             raise
         except Exception as error:  # the libraries raise whatever a damaged file makes them raise
@@ -185,8 +185,25 @@ def load(place: Place, *, dtype: Dtype, device: str, say: Say) -> Model:
     return _described(place.name, network, tokenizer, family)
 
 
+def _on(device: str, network: Any) -> Any:
+    """Move a network to where it shall compute.
+
+    Raises:
+        ModelFileError: there is no such device, or no room on it.
+    """
+    try:
+        return network.to(device)
+    except Exception as error:  # torch has no class for this
+        advice = "name another in the option 'device', such as cpu"
+        raise ModelFileError(f"cannot use the device {device!r}: {_in_short(error)}; {advice}") from error
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+
+
 def _why(place: Place, error: Exception) -> str:
-    words = " ".join(str(error).split())[:400]
+    words = _in_short(error)
     where = str(place.folder / place.gguf)
     advice = "; its files are damaged, incomplete, or of a kind that this version of transformers does not know"
     if "safetensors" in words and isinstance(error, OSError):
@@ -194,7 +211,7 @@ def _why(place: Place, error: Exception) -> str:
             "; weights have to be in files model*.safetensors, since loading other formats can run code: convert them "
             "with model.save_pretrained(FOLDER)"
         )
-    return f"cannot load {where!r}: {type(error).__name__}: {words}{advice}"
+    return f"cannot load {where!r}: {words}{advice}"
 
 
 def _check_whole(place: Place, told: Mapping[str, Any]) -> None:

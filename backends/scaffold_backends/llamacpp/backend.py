@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 from pydantic import Field, PositiveInt
 
-from scaffold.errors import MissingExtra, TaskError
+from scaffold.errors import MissingExtra, ModelFileError, TaskError
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, NO_USAGE, Profile, ReasoningVisibility, Usage
 from scaffold_backends.chunks import ChunkReader
@@ -62,7 +62,7 @@ class LlamaCppOptions(Options):
     trust: Literal["trusted", "untrusted"] = "untrusted"
 
 
-def load(path: str, **options: Any) -> LlamaCpp:
+def load(path: str = "", **options: Any) -> LlamaCpp:
     """Use a model file of one's own: `llamacpp:path/to/model.gguf`. It is read on first use.
 
     Raises:
@@ -71,6 +71,8 @@ def load(path: str, **options: Any) -> LlamaCpp:
         ModelFileError: there is no such file, or it is no GGUF.
     """
     read = read_options(LlamaCppOptions, options, "llamacpp")
+    if not path:
+        raise ModelFileError("llamacpp needs a model: llamacpp:PATH, a file in GGUF format")
     file = Path(path).expanduser()
     check_gguf(file)
     return LlamaCpp(file.stem, lambda: file, read)
