@@ -250,6 +250,7 @@ def test_nothing_is_pruned_by_what_cannot_be_read(
         with pytest.raises(JournalFailed, match="cannot prune"):
             prune_mentions(folder, ["Zo"])
         assert part.read_bytes() == damaged
+        assert not list(folder.glob("*.draft"))
 
 
 def test_what_is_redacted_is_on_no_disk_and_reaches_no_planner(journal: FileJournal) -> None:
@@ -546,7 +547,7 @@ def test_what_quotes_a_run_is_pruned_with_it(journal: FileJournal, agent: Callab
     assert b"goes to Zoe" in (review / CONTENT).read_bytes()
     assert prunes(partial(prune_mentions, words=["zoe"])).answers == 0
     assert b"Zoe" not in b"".join(stored().values())
-    assert (review / CONTENT).exists()
+    assert {(each / CONTENT).stat().st_mode & 0o777 for each in (folder, review)} == {0o600}
     assert prunes(partial(prune_mentions, words=["nobody"])).contents == 0
     assert prunes(prune_content).answers == 1
     assert {path.name for path in stored()} == {"trace.jsonl"}
