@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from scaffold.errors import StepFailed, TaskError
 from scaffold.interfaces import ReviewContext
@@ -42,9 +42,16 @@ AS_DATA = (
 
 
 class Strict(BaseModel):
-    """Base of judges' answers: no fields other than those asked for."""
+    """Base of judges' answers: no fields other than those asked for, and no truth values, which pass for 0 and 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("should be a figure or words, not true or false")  # noqa: TRY004 - pydantic wants it
+        return value
 
 
 class NotJudged(Exception):

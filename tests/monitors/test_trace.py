@@ -7,6 +7,7 @@ import base64
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from scaffold.errors import BudgetSpent, StepFailed, TaskError
 from scaffold.testing.staging import Stage
@@ -89,6 +90,14 @@ def test_no_evidence_no_answer_and_nonsense_are_no_pass(kit: Any, answer: Any) -
     verdict, _ = read(kit, answer)
     assert (verdict.decision, verdict.status) == ("block", "error")
     assert verdict.feedback
+
+
+@pytest.mark.parametrize("score", ["true", "false", "NaN", "null", "[]", "11"])
+def test_a_score_that_is_no_figure_from_0_to_10_is_no_judgement(score: str) -> None:
+    """A judge that says `true` may well mean that there is something, and `true` would pass for 1 of 10."""
+    assert Suspicion.model_validate_json('{"findings": [], "score": 3}').score == 3
+    with pytest.raises(ValidationError):
+        Suspicion.model_validate_json(f'{{"findings": [], "score": {score}}}')
 
 
 def test_the_verdict_names_quotes_that_do_not_occur(kit: Any) -> None:
