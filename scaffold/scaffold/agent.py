@@ -199,6 +199,28 @@ class Scaffold(Assembly):
             await self.journal.release(claim)
         return claim.run
 
+    async def raise_budget(self, run: str, budget: Mapping[str, float], *, by: str = "") -> None:
+        """Raise limits of a paused run for somebody else to resume, such as a worker; it stays paused.
+
+        Args:
+            run: its id.
+            budget: as `resume` takes it.
+            by: who raised them, for the record.
+
+        Raises:
+            ScaffoldError: what `resume` raises.
+        """
+        raised = raised_to(budget)
+        task, config, claim = await self.claimed("", resume=run)
+        try:
+            async with self.setting(task, self._planner_name, config, resumed=True) as setting:
+                setting.raised, setting.raised_by = raised, by
+                paused = Run(setting, claim, nullcontext)
+                if await paused.read_back({}) is None:
+                    await paused.pause("interrupted", "its budget was raised")
+        finally:
+            await self.journal.release(claim)
+
     async def outcome_of(self, run: str) -> Outcome:
         """Read a run's outcome so far from its trace alone, without claiming or writing anything.
 

@@ -329,6 +329,23 @@ def test_a_batch_goes_on_with_another_backend(
     assert (first["status"], second["status"], first["run"]) == ("unavailable", "solved", second["run"])
 
 
+def test_what_spent_its_budget_is_given_more(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
+    """Only runs that spent theirs get it, under the name of whoever gives it; what is given must be more."""
+    (folder / "ask.yaml").write_text(ASKING + "budget: {tokens: 1}\n")
+    lines({"country": "France"}, {"country": "Italy"})
+    command_line = ("batch", "ask.yaml", "--inputs", "in.jsonl")
+    assert here(*command_line).status == 4
+    wrong = here(*command_line, "--budget", "tokens=1")
+    assert (wrong.status, "the run may use 1 tokens already" in wrong.err) == (2, True)
+    assert "budget token: " in here(*command_line, "--budget", "token=5").err
+    given = here(*command_line, "--budget", "tokens=90000")
+    assert given.status == 0, given.err
+    ended = [row for row in rows(folder, "ask.results.jsonl") if row["status"] == "solved"]
+    assert sorted(row["answer"] for row in ended) == ["Paris", "Rome"]
+    assert "raises the budget: tokens up to 90,000" in here("audit", "show", ended[0]["run"]).out
+    assert here(*command_line, "--budget", "tokens=90000").status == 0
+
+
 def test_two_batches_on_one_file(here: Scaffold, lines: Callable[..., Path], folder: Path) -> None:
     """While one batch writes the results, a second one is refused."""
     lines({"invoice": "A"})

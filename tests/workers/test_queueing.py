@@ -188,5 +188,18 @@ def test_a_worker_that_gave_no_sign_for_long_is_not_put_out_by_a_new_one(office:
     assert first.wait(30) == 0, office.logs()
 
 
+def test_workers_go_on_with_runs_whose_budget_was_raised(office: Office) -> None:
+    """The batch raises it before it hands them out again; without that, they stay as they are."""
+    with (office.folder / "task.yaml").open("a", encoding="utf-8") as file:
+        file.write("budget: {tokens: 1}\n")
+    office.worker(office.runs)
+    inputs = office.invoices(2)
+    spent = 4
+    assert office.batch(office.runs, inputs).wait(_PATIENCE_S) == spent, office.logs()
+    assert office.batch(office.runs, inputs).wait(_PATIENCE_S) == spent, office.logs()
+    more = office.batch(office.runs, inputs, "--budget", "tokens=90000")
+    assert more.wait(_PATIENCE_S) == 0, office.logs()
+
+
 def _is_there(owner: Any) -> bool:
     return bool(owner.execute("SELECT to_regclass('procrastinate_workers') IS NOT NULL").fetchone()[0])

@@ -70,8 +70,8 @@ class Solver(Protocol):
         """Solve a task."""
         ...
 
-    async def resume(self, run: str) -> Outcome:
-        """Resume a run."""
+    async def resume(self, run: str, *, budget: Mapping[str, float] | None = None, by: str = "") -> Outcome:
+        """Resume a run, with limits that somebody raised."""
         ...
 
     def interrupt(self) -> bool:

@@ -17,7 +17,7 @@ from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from scaffold.batch.items import Solver
     from scaffold.batch.results import Results
@@ -104,6 +104,8 @@ class Runner:
         at_once: most runs at a time.
         retry: whether to begin anew tasks that failed, or whose run is gone.
         fail_fast: whether to stop at the first task that is not solved, or not valid.
+        budget: raised limits for runs that have spent theirs, as totals for each; see `Scaffold.resume`.
+        by: who raised them, for the record.
         finish: returns what a row says besides the outcome and the item.
     """
 
@@ -115,6 +117,8 @@ class Runner:
         at_once: int = 8,
         retry: bool = False,
         fail_fast: bool = False,
+        budget: Mapping[str, float] | None = None,
+        by: str = "",
         finish: Callable[[Item, Outcome], dict[str, Any]] | None = None,
     ) -> None:
         self.tally = Tally()
@@ -123,6 +127,8 @@ class Runner:
         self._at_once = at_once
         self._retry = retry
         self._fail_fast = fail_fast
+        self._budget = budget
+        self._by = by
         self._finish = finish
         self._results: Results
         self._agents: Counter[Solver] = Counter()
@@ -209,7 +215,7 @@ class Runner:
         run = known.run if known is not None and known.status not in ev.ENDED else ""
         try:
             ready = item.make()
-            outcome = await self._solve(item, ready, run, begun=known is not None and known.status == "")
+            outcome = await self._solve(item, ready, run, "" if known is None else known.status)
         except (BadInput, PlannerError, RunHeld, TraceDamaged) as error:
             said = str(error) if str(error).startswith(item.where) else f"{item.where}: {error}"
             self._fault(f"{said} (--retry begins it anew)" if isinstance(error, UnknownRun) else said)
@@ -217,7 +223,7 @@ class Runner:
         if outcome is not None:
             self._end(item, outcome)
 
-    async def _solve(self, item: Item, ready: Ready, run: str, *, begun: bool) -> Outcome | None:
+    async def _solve(self, item: Item, ready: Ready, run: str, status: str) -> Outcome | None:
         agent = ready.agent
         async with self._preparing:
             await agent.prepare(self._watcher.preparing)
@@ -227,8 +233,8 @@ class Runner:
         self._agents[agent] += 1
         self._under_way += 1
         try:
-            if run and not ((begun or self._retry) and await self._is_empty(run)):
-                return await agent.resume(run)
+            if run and not ((not status or self._retry) and await self._is_empty(run)):
+                return await agent.resume(run, budget=self._budget if status == "exhausted" else None, by=self._by)
             mark = {"id": item.id, "asked": item.asked}
             return await agent.solve(ready.task, config={**ready.config, _KEY: mark})
         finally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.many import outside_of
-from scaffold.cli.options import Signing, changes_options, journal_at, key_option, runs_option
+from scaffold.cli.options import Signing, budget_option, by_name, changes_options, journal_at, key_option, runs_option
 from scaffold.cli.worker import engine_option
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ at_once_option = click.option(
 @click.option("--retry", is_flag=True, help="Start failed tasks again.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first task that is invalid or not solved.")
 @changes_options
+@budget_option
 @runs_option
 @key_option
 def batch(  # noqa: PLR0917 - click passes each by its name
@@ -55,14 +56,15 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     retry: bool,
     fail_fast: bool,
     said: dict[str, Any],
+    said_budget: tuple[str, ...],
     runs: Path | None,
     key: Signing | None,
 ) -> int:
     """Solve many tasks: several task files, or one for each line of inputs.
 
     Each run that ends adds a line to the results. Run the same command again to continue: runs that have ended are
-    skipped, and those that were interrupted or wait are resumed; --backend asks another model for what is left. Nobody
-    is asked at the terminal: see `scaffold approvals`.
+    skipped, and those that were interrupted or wait are resumed; --backend asks another model for what is left, and
+    --budget raises the limits of those that spent theirs. Nobody is asked at the terminal: see `scaffold approvals`.
 
     With --engine, workers solve the tasks (see `scaffold worker`), -j is the number of runs begun ahead, and runs are
     kept in PostgreSQL.
@@ -79,13 +81,24 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner
     from scaffold.cli.many import ManyRuns, display
+    from scaffold.cli.terminal import who
+    from scaffold.limits import raised_to
     from scaffold.taskfile import Changes, Shared
 
+    budget = raised_to(by_name(said_budget, "--budget"))
     place = engine if runs is None and engine is not None and engine.startswith("postgres") else runs
     changes, journal, shared = Changes(**said), journal_at(place), Shared()
     path = results or Path(f"{tasks[0].stem}.results.jsonl")
     with ManyRuns(display(count_lines(lines) if lines is not None else len(tasks))) as foreground:
-        runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, fail_fast=fail_fast)
+        runner = Runner(
+            journal,
+            foreground.shown,
+            at_once=at_once,
+            retry=retry,
+            fail_fast=fail_fast,
+            budget=budget,
+            by=who(),
+        )
         outside = outside_of(journal, runner, key)
         if lines is not None:
             items, what, prepare = _of_lines(tasks[0], lines, changes, shared, outside, foreground.shown)

@@ -202,6 +202,15 @@ def by_role(specs: Sequence[str]) -> dict[str, str]:
     return roles
 
 
+budget_option = click.option(
+    "--budget",
+    "said_budget",
+    metavar="NAME=AMOUNT",
+    multiple=True,
+    help="Raise a limit, as a total for the run: tokens, usd, seconds, steps, actions, or oversight.tokens and so on.",
+)
+
+
 def by_name(pairs: Sequence[str], option: str = "--input") -> dict[str, Any]:
     """Parse `name=value` into values by name; a value that is valid JSON is decoded, any other is text."""
     values = {}

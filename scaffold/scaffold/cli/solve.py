@@ -12,6 +12,7 @@ from scaffold.cli.options import (
     Signing,
     backends_option,
     backends_said,
+    budget_option,
     by_name,
     changes_options,
     journal_at,
@@ -23,13 +24,6 @@ from scaffold.cli.options import (
 from scaffold.starting import starting
 
 _wait = click.option("--wait", is_flag=True, help="Wait for a person who is not at this terminal, instead of pausing.")
-_budget = click.option(
-    "--budget",
-    "said_budget",
-    metavar="NAME=AMOUNT",
-    multiple=True,
-    help="Raise a limit, as a total for the run: tokens, usd, seconds, steps, actions, or oversight.tokens and so on.",
-)
 _words = click.option(
     "--words",
     type=click.Choice(["live", "cleared"]),
@@ -79,7 +73,7 @@ def solve(
 @run_argument
 @json_option
 @backends_option
-@_budget
+@budget_option
 @runs_option
 @key_option
 @_wait

@@ -100,17 +100,18 @@ class Remote:
 
     async def solve(self, task: Task, *, config: Mapping[str, Any] | None = None) -> Outcome:
         """Begin a run, and wait until workers have finished it."""
-        return await self._carried(await self._agent.submit(task, config=config), looked=True)
+        return await self._carried(await self._agent.submit(task, config=config))
 
-    async def resume(self, run: str) -> Outcome:
-        """Have a run delivered again unless it is over, and wait for it."""
-        return await self._carried(run, looked=False)
+    async def resume(self, run: str, *, budget: Mapping[str, float] | None = None, by: str = "") -> Outcome:
+        """Have a run delivered again unless it is over, with limits that somebody raised, and wait for it."""
+        stands = await self._agent.outcome_of(run)
+        if stands.status in ev.ENDED:
+            return stands
+        if budget:
+            await self._agent.raise_budget(run, budget, by=by)
+        return await self._carried(run)
 
-    async def _carried(self, run: str, *, looked: bool) -> Outcome:
-        if not looked:
-            stands = await self._agent.outcome_of(run)
-            if stands.status in ev.ENDED:
-                return stands
+    async def _carried(self, run: str) -> Outcome:
         waiting = asyncio.ensure_future(self._delivery.over(run))
         self._under_way.add(waiting)
         try:
