@@ -17,6 +17,8 @@ import psycopg
 import pytest
 
 from scaffold import taskfile
+from scaffold.approvals.queue import waiting
+from scaffold.approvals.saying import answer_to
 from scaffold.errors import BadInput, Unavailable, UnknownRun
 from scaffold.interfaces import Surroundings
 from scaffold.testing.effects import EffectLedger
@@ -112,6 +114,36 @@ def test_a_run_whose_budget_another_spends_meanwhile_is_not_gone_on_with(office:
         await second.close()
 
     carried(office, work)
+
+
+_ASKS = """
+from scaffold import Planning, Task, act, ask
+
+
+def pays(task: Task) -> Planning[str]:
+    yield from ask("Now?", returns=str)
+    yield from act("pay", {"invoice": task.inputs["invoice"]})
+    return "done"
+"""
+
+
+def test_a_run_that_waits_for_a_person_is_looked_at_until_they_have_answered(office: Office) -> None:
+    """It is put off, and nothing is written meanwhile; with the answer it goes on, on whichever worker has it next."""
+    (office.folder / "planner.py").write_text(_ASKS, encoding="utf-8")
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        assert (await carrier.carry(run) or 0.0) > 0.0
+        before = await _size(journal, run)
+        assert (await carrier.carry(run) or 0.0) > 0.0
+        assert await _size(journal, run) == before
+        (asked,) = await asyncio.to_thread(waiting, journal, run)
+        await journal.post(run, answer_to(asked, granted=True, value="yes", by="ann"))
+        other = Carrier(journal, held=_HELD_S)
+        assert await other.carry(run) is None
+        await other.close()
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
 
 
 def test_a_run_that_another_holds_is_left_alone_and_looked_at_again(office: Office) -> None:
