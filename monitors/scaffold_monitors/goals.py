@@ -89,17 +89,16 @@ class Goals:
         )
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
-        """Judge a plan; the first objective that it does not serve ends the review."""
+        """Judge a plan; the first objective that it does not serve ends the review, unless a person is asked."""
         plan = data(render(subject.plan), _sources(subject.plan))
         verdicts: list[Verdict] = []
         goals = list(_in_order(view.task))
         for goal in goals:
             if goal.kind != "objective":
                 break
-            verdict = await self._judge(goal, plan, view.task, context, ())
-            if verdict.decision != "allow":
-                return _combined([*verdicts, verdict], left=len(goals) - len(verdicts) - 1)
-            verdicts.append(verdict)
+            verdicts.append(await self._judge(goal, plan, view.task, context, ()))
+            if strictest(verdicts) not in ("allow", "escalate"):  # who is asked may say yes, so all else must be known
+                return _combined(verdicts, left=len(goals) - len(verdicts))
         others = [goal for goal in goals if goal.kind != "objective"]
         if not others:
             return _combined(verdicts)

@@ -105,6 +105,14 @@ def test_a_judge_that_is_unsure_asks_a_person(kit: Any, place: int) -> None:
     assert judge(kit, *answers)[0].decision == "escalate"
 
 
+def test_what_a_person_is_asked_about_was_held_against_every_goal(kit: Any) -> None:
+    """An approval of a plan whose use is unclear lets through no broken constraint."""
+    unsure = Judgement(quote="", reason="who knows", holds="unsure")
+    breaks = Judgement(quote="pay(", reason="it was paid", holds="no")
+    verdict, context = judge(kit, unsure, YES, breaks)
+    assert (verdict.decision, len(context.asked)) == ("block", 3)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -170,7 +178,7 @@ def test_goals_that_conflict_are_named_and_a_person_says_which_gives_way(kit: An
     """An objective that cannot be met for another goal's sake: no other plan would help, so nobody is sent for one."""
     names = [goal.name for goal in TASK.goals]
     no = Judgement(quote="pay(", reason="paid already", holds="no", conflicts=(names[1], "no-such-goal"))
-    verdict, context = judge(kit, no)
+    verdict, context = judge(kit, no, YES, YES)
     assert (verdict.decision, verdict.status) == ("escalate", "ok")
     assert verdict.feedback.endswith(f"it conflicts with {names[1]!r}")
     assert f"[conflict: {names[2]!r} with {names[1]!r}]" in verdict.rationale
