@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import errno
+import gzip
 import json
 import os
 import tempfile
@@ -161,6 +163,7 @@ def test_all_forms_of_a_file_tell_the_same(tmp_path: Path) -> None:
         "hex.json": plain.encode(),
         "base64.json": MessageToJson(message).encode(),
         "lines.jsonl": plain.encode() + b"\n" + plain.replace("Invoice", "Bill").encode() + b"\n",
+        "marked.json": codecs.BOM_UTF8 + plain.encode(),
         "snake.json": MessageToJson(message, preserving_proto_field_name=True).encode(),
     }
     (expected,) = stories(read_spans(LANGGRAPH))
@@ -342,6 +345,7 @@ def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> No
         (b'{"resourceSpans": 3}', "holds no OTLP spans"),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}', "holds no OTLP spans"),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /"}]}]}]}', "none of a model's answer"),
+        (gzip.compress(b"{}"), "it is compressed: unpack it first"),
         (b"PK\x03\x04 not a zip", "no Inspect log"),
         (b'{"eval": {}, "samples": [{}]}', "no Inspect log"),
         (b'{"eval": 3, "samples": [', "no Inspect log"),
@@ -377,8 +381,8 @@ def test_a_file_that_is_cut_anywhere_is_bad_input_or_tells_part(tmp_path: Path) 
 # --- large files, and imports that end in the middle
 
 
-def chats(trace: int, count: int, weight: int = 10) -> str:
-    """A line of OTLP with answers of a model in one trace, each so many letters long."""
+def chats(trace: int, count: int, weight: int = 10, first: int = 1) -> str:
+    """A line of OTLP with answers of a model in one trace, each so many letters long, numbered from the first."""
     told = [
         {
             "traceId": f"{trace:032x}",
@@ -390,7 +394,7 @@ def chats(trace: int, count: int, weight: int = 10) -> str:
                 {"key": "gen_ai.completion.0.content", "value": {"stringValue": "x" * weight}},
             ],
         }
-        for number in range(1, count + 1)
+        for number in range(first, first + count)
     ]
     return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": told}]}]}) + "\n"
 
@@ -401,8 +405,8 @@ def test_a_file_is_read_part_by_part(tmp_path: Path) -> None:
     for rounds in (4, 20):
         path = tmp_path / f"{rounds}.jsonl"
         with path.open("w") as file:
-            for _ in range(rounds):
-                file.writelines(chats(trace, 1, 20_000) for trace in range(1, rounds + 1))
+            for number in range(rounds):
+                file.writelines(chats(trace, 1, 20_000, number + 1) for trace in range(1, rounds + 1))
         tracemalloc.start()
         try:
             found = [len(story.items) for story in stories(read_spans(path))]
@@ -430,6 +434,25 @@ def test_a_part_that_is_too_large_to_be_read_at_once_is_named_with_the_cure(
         (tmp_path / name).write_bytes(data)
         status, _, err = audit("import", str(tmp_path / name))
         assert (status, said in err, ": " in err.partition("at once")[2]) == (2, True, True), err
+
+
+def test_a_span_that_was_exported_twice_is_one(tmp_path: Path) -> None:
+    """Exporters repeat what they are not sure has arrived: that is no second deed."""
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    once.write_bytes(LANGGRAPH.read_bytes())
+    twice.write_bytes(LANGGRAPH.read_bytes() * 2)
+    (expected,), (found,) = stories(read_spans(once)), stories(read_spans(twice))
+    assert len(found.items) == len(expected.items) > 1
+
+
+def test_a_trace_may_be_spread_over_files(audit: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    """As where a collector begins a new file; one that cannot be read to its end counts for nothing, the others do."""
+    (tmp_path / "1.jsonl").write_text(chats(1, 2) + chats(2, 1))
+    (tmp_path / "2.jsonl").write_text(chats(1, 3, first=3) + chats(3, 1))
+    (tmp_path / "3.jsonl").write_text(chats(2, 4, first=2) + '{"resourceSpans": [{"scopeSpans"')
+    status, out, err = audit("import", *(str(tmp_path / f"{number}.jsonl") for number in (1, 2, 3)))
+    assert (status, "3.jsonl holds no OTLP spans that can be read" in err) == (2, True), err
+    assert [line.partition(": ")[2].partition(",")[0] for line in out.splitlines()] == ["5 steps", "1 step", "1 step"]
 
 
 def test_one_trace_that_cannot_be_told_does_not_keep_the_others_out(

@@ -12,7 +12,7 @@ from scaffold.cli.options import journal_at, json_option, runs_option
 from scaffold.cli.speech import count, json_text, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from scaffold.foreign.told import Story
     from scaffold.interfaces import KeptRuns
@@ -27,12 +27,13 @@ def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
 
     FILE is OTLP (JSON, JSON lines or protobuf) with GenAI or OpenInference spans, or an Inspect log (.eval).
     Everything in it is tainted, and every tool counts as irreversible. `audit show`, `why`, `review`, `report` and
-    `export` work on the imported runs; runs imported before are left as they are. A file may be large: it is read part
-    by part, one trace in memory at a time, and a part may have 64 MB at most.
+    `export` work on the imported runs; runs imported before are left as they are. A trace may be spread over several
+    FILEs. A file may be large: it is read part by part, one trace in memory at a time, and a part may have 64 MB at
+    most.
     """
     journal = journal_at(runs)
     faults: list[str] = []
-    rows = [row for file in files for row in asyncio.run(_import(journal, file, faults))]
+    rows = asyncio.run(_import(journal, files, faults))
     if as_json:
         click.echo(json_text(rows))
     for row in () if as_json else rows:
@@ -45,19 +46,36 @@ def import_(files: tuple[Path, ...], as_json: bool, runs: Path | None) -> None:
         raise BadInput(faults[0] + (f"; and {count(len(faults) - 1, 'more fault')}" if len(faults) > 1 else ""))
 
 
-def _stories(file: Path, faults: list[str]) -> Iterator[Story]:
-    """Yield the stories in a file; an unreadable part is added to the faults, and the next ones are still read."""
-    from scaffold.errors import BadInput
+def _stories(files: Sequence[Path], faults: list[str]) -> Iterator[Story]:
+    """Yield the stories in files; an unreadable part is added to the faults, and the next ones are still read."""
     from scaffold.foreign import agents, inspect_logs, spans
 
-    none = f"{file} has spans, and none of a model's answer or a tool's call: gen_ai.* or OpenInference"
-    try:
-        if inspect_logs.is_inspect_log(file):
-            told, none = inspect_logs.read_log(file), f"{file} has no samples"
+    otlp = []
+    for file in files:
+        if _is_inspect_log(file):
+            yield from _readable(inspect_logs.read_log(file), f"{file} has no samples", faults)
         else:
-            told = agents.stories(spans.read_spans(file))
+            otlp.append(file)
+    if otlp:
+        has = f"{otlp[0]} has" if len(otlp) == 1 else f"{', '.join(map(str, otlp))} have"
+        none = f"{has} spans, and none of a model's answer or a tool's call: gen_ai.* or OpenInference"
+        yield from _readable(agents.stories(*map(spans.read_spans, otlp)), none, faults)
+
+
+def _is_inspect_log(file: Path) -> bool:
+    from scaffold.errors import BadInput
+    from scaffold.foreign import inspect_logs
+
+    try:
+        return inspect_logs.is_inspect_log(file)
     except OSError as error:
         raise BadInput(f"cannot read {file}: {error.strerror}") from None
+
+
+def _readable(told: Iterator[Story], none: str, faults: list[str]) -> Iterator[Story]:
+    """Yield the stories that can be read; add to the faults what is wrong with others, or that there is none."""
+    from scaffold.errors import BadInput
+
     before, found = len(faults), False
     while True:
         try:
@@ -73,13 +91,13 @@ def _stories(file: Path, faults: list[str]) -> Iterator[Story]:
         faults.append(none)
 
 
-async def _import(journal: KeptRuns, file: Path, faults: list[str]) -> list[dict[str, Any]]:
+async def _import(journal: KeptRuns, files: Sequence[Path], faults: list[str]) -> list[dict[str, Any]]:
     from scaffold.errors import BadInput
     from scaffold.foreign import writing
     from scaffold.foreign.told import Turn
 
     rows, have = [], set(journal.runs())
-    for story in _stories(file, faults):
+    for story in _stories(files, faults):
         try:
             run = writing.name_of(story)
             known = run in have

@@ -36,25 +36,26 @@ _CUT = {"length", "max_tokens", "MAX_TOKENS"}
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Span).decode
 
 
-def stories(spans: Iterable[Span]) -> Iterator[Story]:
+def stories(*files: Iterable[Span]) -> Iterator[Story]:
     """Yield the story of each trace, the earliest first; traces without a model's answer or a tool's call have none.
 
-    Spans of one trace may be anywhere in the file, so all are first stored on disk; one trace at a time is in memory.
+    Spans of one trace may be anywhere in the files, so all are first stored on disk; one trace at a time is in memory.
 
     Raises:
-        BadInput: the attributes of a trace's spans have an unknown form; the next trace can still be read.
+        BadInput: a file cannot be read, and so none of it counts; or the attributes of a trace's spans have an unknown
+            form. The next trace can still be read.
     """
-    return _Stories(spans)
+    return _Stories(files)
 
 
 class _Stories:
     """An iterator of stories that goes on after one that cannot be read."""
 
-    def __init__(self, spans: Iterable[Span]) -> None:
+    def __init__(self, files: Iterable[Iterable[Span]]) -> None:
         self._aside = sqlite3.connect("", isolation_level=None)  # a file without a name, once it is larger than a cache
-        self._aside.executescript("PRAGMA journal_mode = OFF; CREATE TABLE spans (trace TEXT, at REAL, span BLOB)")
-        self._spans: Iterable[Span] | None = spans
-        self._traces: Iterator[str] = iter(())
+        self._aside.executescript("PRAGMA journal_mode = MEMORY; CREATE TABLE spans (trace TEXT, at REAL, span BLOB)")
+        self._files = iter(files)
+        self._traces: Iterator[str] | None = None
 
     def __del__(self) -> None:
         self._aside.close()  # also if the iteration is abandoned
@@ -63,13 +64,14 @@ class _Stories:
         return self
 
     def __next__(self) -> Story:
-        if self._spans is not None:
-            spans, self._spans = self._spans, None
+        for spans in self._files:
             self._lay_aside(spans)
+        if self._traces is None:
+            self._traces = self._found()
         for trace in self._traces:
             rows = self._aside.execute("SELECT span FROM spans WHERE trace = ? ORDER BY at, rowid", (trace,))
             try:
-                story = _story(trace, [_decode(span) for (span,) in rows])
+                story = _story(trace, _once(_decode(span) for (span,) in rows))
             except (TypeError, AttributeError, ValueError, LookupError, OverflowError, RecursionError) as error:
                 raise BadInput(f"the spans of trace {trace} are of no form that is known: {error}") from error
             if story.items:
@@ -77,16 +79,32 @@ class _Stories:
         raise StopIteration
 
     def _lay_aside(self, spans: Iterable[Span]) -> None:
+        """Store a file's spans, or none of them."""
         self._aside.execute("BEGIN")
-        for span in spans:
-            try:
-                row = (span.trace, span.at, _encode(span))
-                self._aside.execute("INSERT INTO spans VALUES (?, ?, ?)", row)
-            except (TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as error:
-                raise BadInput(f"the span {span.name!r} of trace {span.trace} cannot be kept: {error}") from error
+        try:
+            for span in spans:
+                self._store(span)
+        except BadInput:
+            self._aside.execute("ROLLBACK")
+            raise
+        self._aside.execute("COMMIT")
+
+    def _store(self, span: Span) -> None:
+        try:
+            row = (span.trace, span.at, _encode(span))
+            self._aside.execute("INSERT INTO spans VALUES (?, ?, ?)", row)
+        except (TypeError, ValueError, OverflowError, RecursionError, sqlite3.Error) as error:
+            raise BadInput(f"the span {span.name!r} of trace {span.trace} cannot be kept: {error}") from error
+
+    def _found(self) -> Iterator[str]:
         self._aside.execute("CREATE INDEX by_trace ON spans (trace, at)")
         traces = self._aside.execute("SELECT trace FROM spans GROUP BY trace ORDER BY min(at)").fetchall()
-        self._traces = iter([trace for (trace,) in traces])
+        return iter([trace for (trace,) in traces])
+
+
+def _once(spans: Iterable[Span]) -> list[Span]:
+    """Return a trace's spans, of those with one id the last: exporters repeat what they are not sure has arrived."""
+    return list({span.id or number: span for number, span in enumerate(spans)}.values())
 
 
 def _story(trace: str, spans: list[Span]) -> Story:

@@ -7,6 +7,7 @@ collector's file exporter (a JSON object per line; protobuf messages each after 
 from __future__ import annotations
 
 import base64
+import codecs
 import io
 import json
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -24,6 +25,7 @@ _FAILED = 2
 LARGEST = 64 << 20  # bytes, which take several times as much when decoded
 _PEEK = 512
 _RESOURCE_SPANS = b"\x0a"  # tag of field 1 of TracesData, with its wire type
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
 _LINES = "write it as JSON lines, a request a line, as the collector's file exporter does"
 
 
@@ -80,9 +82,13 @@ class TooLarge(ValueError):
 
 def _requests(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield the requests in a file of any format."""
+    if file.peek(_PEEK).startswith(codecs.BOM_UTF8):  # type: ignore[attr-defined]  # as below
+        file.read(len(codecs.BOM_UTF8))
     beginning = file.peek(_PEEK)  # type: ignore[attr-defined]  # an open file is a BufferedReader
     if beginning.lstrip()[:1] in {b"{", b"["}:
         return _from_json(file)
+    if beginning.startswith(_COMPRESSED):
+        raise ValueError("it is compressed: unpack it first")
     return _from_protobuf(file) if beginning[:1] == _RESOURCE_SPANS else _framed(file)
 
 
