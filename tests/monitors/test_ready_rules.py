@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.powerless import powerless
 
 from scaffold import Scaffold, action
-from scaffold.errors import NotPerformed, TaskError
+from scaffold.errors import BadInput, NotPerformed, TaskError
 from scaffold.interfaces import Elsewhere, Surroundings
 from scaffold.planning import act
 from scaffold.trace.elsewhere import INDEX, elsewhere
@@ -336,6 +338,27 @@ def test_a_damaged_run_and_a_damaged_index_are_said(tmp_path: Path) -> None:
     assert run(tmp_path, paying(1))[2] == ["refused"]
     (tmp_path / INDEX).write_bytes(b"no database, but long enough to look like something" * 100)
     assert run(tmp_path, paying(1))[2] == ["refused"]
+
+
+def test_a_run_that_may_not_be_looked_at_is_no_zero() -> None:
+    """What it spent cannot be told, so nothing passes until it can; what is no run at all is passed over."""
+    with tempfile.TemporaryDirectory() as made:  # pytest's own lie where nobody but we may look
+        root = Path(made)
+        root.chmod(0o777)
+        first, *_ = run(root, paying(600))
+        (root / INDEX).unlink()
+        (root / "lost+found").mkdir(0)
+        (root / "a file").touch()
+        (root / first).chmod(0)
+        with powerless(), pytest.raises(BadInput, match="Permission denied"):
+            elsewhere(FileJournal(root), 0)
+        (root / INDEX).unlink(missing_ok=True)
+        (root / first).chmod(0o777)
+        for each in (root / first).iterdir():
+            each.chmod(0o666)
+        with powerless():
+            (paid,) = elsewhere(FileJournal(root), 0)
+        assert (paid.run, paid.arguments) == (first, {"cents": 600, "how": ""})
 
 
 def test_a_withheld_content_is_no_zero(tmp_path: Path) -> None:
