@@ -235,7 +235,8 @@ def _classifier(said: str | Classifier | None, find: Find | None) -> Classifier 
     if isinstance(said, str):
         if find is None or ":" not in said:
             raise TaskError(
-                f"{said!r} names no code: write MODULE:FUNCTION, such as guard:score", path=("injection", "classifier")
+                f"{said!r} does not name code: write MODULE:FUNCTION, such as guard:score",
+                path=("injection", "classifier"),
             )
         said = find(said)
     if said is not None and not callable(said):

@@ -65,7 +65,7 @@ def _argument(name: str, specs: list[ActionSpec]) -> str:
         return ""
     known = {argument for schema in schemas for argument in schema or ()}
     whose = f"action {specs[0].name!r}" if len(specs) == 1 else "any action"
-    return f"{name!r} is no argument of {whose}{nearest(name, known)}" if name not in known else ""
+    return f"{name!r} is not an argument of {whose}{nearest(name, known)}" if name not in known else ""
 
 
 def _number(name: str, spec: ActionSpec) -> str:

@@ -166,7 +166,7 @@ class Policy:
             known = actions[name].parameters.get("properties")
             for argument in said.roles:
                 if known is not None and argument not in known:
-                    problem = f"is no argument of {name!r}{nearest(argument, known)}"
+                    problem = f"is not an argument of {name!r}{nearest(argument, known)}"
                     raise self._fault(problem, ("actions", name, "roles", argument))
         try:
             self._rules.check(task, actions)
@@ -368,7 +368,7 @@ def _check_names(case: Case, known: Mapping[str, ActionSpec]) -> None:
             continue
         for argument in arguments:
             if argument not in properties:
-                problem = f"{argument!r} is no argument of {name!r}{nearest(argument, properties)}"
+                problem = f"{argument!r} is not an argument of {name!r}{nearest(argument, properties)}"
                 raise TaskError(problem, path=(*inside, argument))
     for argument in case.tainted:
         if argument not in case.arguments:

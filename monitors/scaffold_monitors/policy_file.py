@@ -86,7 +86,7 @@ class PolicyRule(_Strict):
 def _a_name(call: str) -> str:
     if "(" in call:
         raise ValueError(
-            f"is the action's name alone: write `call: {call.partition('(')[0]}`, and `arguments: {{...}}`"
+            f"should be the action's name alone: write `call: {call.partition('(')[0]}`, and `arguments: {{...}}`"
         )
     return call
 
@@ -136,7 +136,7 @@ def read(path: Path) -> tuple[Document, PolicyFile]:
     """
     document = documents.read(path)
     if not isinstance(document.value, dict):
-        raise document.fault("a policy is a mapping: `decisions:`, `actions:`, `rules:`, `tests:`")
+        raise document.fault("a policy should be a mapping: `decisions:`, `actions:`, `rules:`, `tests:`")
     try:
         return document, PolicyFile.model_validate(document.value)
     except ValidationError as error:
@@ -150,16 +150,16 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
     if fault["type"] == "extra_forbidden":
         known = _known_at(place[:-1])
         return document.fault(
-            f"is not known{nearest(str(place[-1]), known) or '; known are ' + ', '.join(known)}", place
+            f"is not known{nearest(str(place[-1]), known) or '; expected one of ' + ', '.join(known)}", place
         )
     if fault["type"] == "missing":
         return document.fault(f"lacks `{place[-1]}`", place[:-1])
     if fault["type"] == "literal_error":
         wanted = [each.strip("' ") for each in fault["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        said = f"is {fault['input']!r}, and should be one of {', '.join(wanted)}{nearest(str(fault['input']), wanted)}"
+        said = f"is {fault['input']!r}, but should be one of {', '.join(wanted)}{nearest(str(fault['input']), wanted)}"
         return document.fault(said, place)
     if fault["type"] == "model_type":
-        return document.fault(f"is a mapping with any of {', '.join(_known_at(place))}", place)
+        return document.fault(f"should be a mapping with any of {', '.join(_known_at(place))}", place)
     return document.fault(in_words(fault, PolicyFile), place)
 
 

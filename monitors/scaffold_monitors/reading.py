@@ -254,7 +254,9 @@ class Reading(msgspec.Struct, dict=True):
             self.seen.add(token.text)
         else:
             known = [*FIELDS, *(bracket.binds for bracket in self._open if bracket.active)]
-            message = f"{token.text!r} is no variable; there are {', '.join(known)}{nearest(token.text, known)}"
+            message = (
+                f"{token.text!r} is not a variable; expected one of {', '.join(known)}{nearest(token.text, known)}"
+            )
             raise Fault(message, self.source, token.start)
 
     def _is_binder(self, place: int) -> bool:
@@ -264,7 +266,7 @@ class Reading(msgspec.Struct, dict=True):
     def _function(self, place: int) -> None:
         token = self._at(place)
         if token.text not in _CALLABLE:
-            message = f"{token.text!r} is no function{nearest(token.text, _CALLABLE)}"
+            message = f"{token.text!r} is not a function{nearest(token.text, _CALLABLE)}"
             raise Fault(message, self.source, token.start)
         self.functions.add(token.text)
         action, comma, argument = (self._at(place + step) for step in (2, 3, 4))

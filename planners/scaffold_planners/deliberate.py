@@ -72,13 +72,13 @@ def deliberate(task: Task, options: DeliberateOptions = _DEFAULTS) -> Planning[A
         said = [f"{each.node or 'the plan'}: {each.feedback}" for each in review.objections]
         report.objections += said
         down.append(TurnedDown(choice.way, "; ".join(said)))
-    yield from note("every way was turned down", partial=report)
+    yield from note("every way was rejected", partial=report)
     reasons = " | ".join(f"{each.way.value.summary}{_proposed_at(each.way)}: {each.why}" for each in down)
     if report.contradictions:
         names = list(dict.fromkeys(name for each in report.contradictions for name in each.goals))
         against = " and ".join(map(repr, names))
-        raise GoalConflict(f"no way was found that keeps to {against}: {reasons}", names)
-    raise GaveUp(f"every way was turned down: {reasons}")
+        raise GoalConflict(f"no way was found that satisfies {against}: {reasons}", names)
+    raise GaveUp(f"every way was rejected: {reasons}")
 
 
 def _weigh_all(
@@ -97,7 +97,10 @@ def _weigh_all(
 def _breaking(weighed: Weighed, task: Task) -> str:
     said = {goal.name: goal.statement for goal in task.goals}
     return "; ".join(
-        f"{'nobody could tell whether it keeps to' if name in weighed.untold else 'it breaks'} {name!r}: {said[name]}"
+        (
+            f"{'it could not be told whether it satisfies' if name in weighed.untold else 'it breaks'} {name!r}: "
+            f"{said[name]}"
+        )
         for name in weighed.broken
     )
 

@@ -108,7 +108,7 @@ def llm_modulo(task: Task, options: LLMModuloOptions) -> Planning[Any]:
             break
         criticised.append((labelled("Proposed", proposal), *(labelled("Advice", each) for each in advice)))
     if accepted is None:
-        raise GaveUp(f"no proposal of {options.rounds} was accepted by every critic; the last (at {key}): {why}")
+        raise GaveUp(f"none of {options.rounds} proposals was accepted by every critic; the last (at {key}): {why}")
     return accepted.value
 
 

@@ -115,9 +115,7 @@ def march(task: Task, options: MarchOptions) -> Planning[Any]:
     domain = options.domain
     if task.answer != "text" and not isinstance(domain, Answers):
         named = task.answer if isinstance(task.answer, str) else "one of some choices"
-        raise TaskError(
-            f"{named} is wanted, and the march's domain has no `answer(state)`: give it one", path=("answer",)
-        )
+        raise TaskError(f"{named} is wanted, but the march's domain has no `answer(state)`: add one", path=("answer",))
     asked = Options(max_tokens=options.max_tokens, temperature=options.temperature, stop=options.stop)
     state, steps, mark = domain.start(task), 0, sha256()
 
@@ -156,5 +154,5 @@ def _fault(domain: Domain, state: Any, decision: Any) -> str:
     """Return the domain's objection to a decision; refuse True, which would be ambiguous."""
     said: Any = domain.fault(state, decision)
     if said is True:
-        raise TypeError("`fault` says in words what is against the rules, and nothing where nothing is; it said True")
+        raise TypeError("`fault` should return a text that says which rule is broken, or None; it returned True")
     return said or ""

@@ -328,7 +328,7 @@ def _itself(value: Any) -> Any:
 
 def _too_long(text: str, *, measure: Measure, most: int) -> str | None:
     size = measure(text)
-    return f"{size} tokens, where at most {most} are wanted" if size > most else None
+    return f"it has {size} tokens, but at most {most} are allowed" if size > most else None
 
 
 def _cut(text: str, most: int, measure: Measure) -> list[str]:

@@ -74,7 +74,7 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
     """
     tools = {spec.name: spec for spec in task.tools}
     if not tools:
-        raise TaskError("react takes actions, and there are none: name some", path=("actions",))
+        raise TaskError("react needs actions, but the task has none: add some to `actions`", path=("actions",))
     seen = Seen(task, tools, options.longest) if options.memory is None else Remembered(task, tools, options.memory)
     faults, made, last = 0, dict[bytes, int](), ""
     for _ in range(options.steps):
@@ -96,7 +96,7 @@ def react(task: Task, options: ReactOptions = _DEFAULTS) -> Planning[Any]:
         same = canonical([turn.value.action, turn.value.arguments])
         made[same] = made.get(same, 0) + 1
         if made[same] > options.repeats:
-            raise GaveUp(f"{turn.value.action!r} is called again and again with the same arguments (at {turn.key})")
+            raise GaveUp(f"{turn.value.action!r} was called again and again with the same arguments (at {turn.key})")
         happened, observation = yield from _do(turn)
         yield from seen.add("Observation", observation)
         if happened and tools[turn.value.action].effect != "read":
@@ -111,16 +111,20 @@ def _turn(task: Task, seen: Seen, options: ReactOptions) -> Planning[Thought[Tur
     def misfit(turn: Turn) -> str:
         recalls = isinstance(turn, RecallingTurn) and bool(turn.recall)
         if [turn.answer is not None, bool(turn.action), recalls].count(True) != 1:
-            return "has neither an action nor an answer, or more than one of these"
+            return "should have either an action or an answer, and only one of them"
         if turn.answer is None:
             return ""
         if form.options.choices:
-            return "" if turn.answer in form.options.choices else f"answers none of {', '.join(form.options.choices)}"
+            return (
+                ""
+                if turn.answer in form.options.choices
+                else f"has an answer that is not one of {', '.join(form.options.choices)}"
+            )
         wanted: Any = form.returns
         try:
             adapter(wanted).validate_python(turn.answer, strict=True)
         except ValidationError:
-            return f"the answer is not of the kind wanted: {task.answer}"
+            return f"the answer does not have the type that the task wants: {task.answer}"
         return ""
 
     kind = f"one of {', '.join(form.options.choices)}" if form.options.choices else f"of the kind {task.answer}"

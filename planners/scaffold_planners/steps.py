@@ -45,13 +45,13 @@ class Policy(BaseModel):
             return said
         named = _IN_WORDS.fullmatch(said)
         if said != "once" and named is None:
-            raise PydanticCustomError("sampling", "is none of: once, majority: N, ahead_by: K")
+            raise PydanticCustomError("sampling", "should be one of once, majority: N and ahead_by: K")
         return {} if named is None else {named[1]: int(named[2])}
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if self.majority is not None and self.ahead_by is not None:
-            raise PydanticCustomError("sampling", "is either `majority` or `ahead_by`")
+            raise PydanticCustomError("sampling", "should be either `majority` or `ahead_by`")
         return self
 
     def sampling(self) -> Sampling:
@@ -103,12 +103,12 @@ class Step(BaseModel):
             return returns
         if isinstance(returns, list | tuple):
             if not returns:
-                raise ValueError("is a list of no choices: name at least one")
+                raise ValueError("is an empty list: give at least one choice")
             if no_text := [choice for choice in returns if not isinstance(choice, str)]:
-                raise ValueError(f"is a list of texts to choose from: put {no_text[0]!r} in quotes")
+                raise ValueError(f"should be a list of texts to choose from: put {no_text[0]!r} in quotes")
             return returns
         meant = nearest(str(returns), _TYPES)
-        raise ValueError(f"is none of {', '.join(_TYPES)}, and no list of choices: {returns!r}{meant}")
+        raise ValueError(f"should be one of {', '.join(_TYPES)}, or a list of choices, not {returns!r}{meant}")
 
     @property
     def before(self) -> tuple[str, ...]:
@@ -152,10 +152,10 @@ class WorkflowOptions(PlannerOptions):
         for place, step in enumerate(self.steps):
             for number, name in enumerate(step.inputs):
                 if name not in names:
-                    said = f"step {step.id!r} sees {name!r}, which is no input of the task{nearest(name, names)}"
+                    said = f"step {step.id!r} sees {name!r}, which is not an input of the task{nearest(name, names)}"
                     raise TaskError(said, path=("planner", "options", "steps", place, "inputs", number))
             if step.each in step.inputs and not isinstance(task.inputs.get(step.each or ""), list | tuple):
-                said = f"step {step.id!r} is for each of {step.each!r}, which is no list"
+                said = f"step {step.id!r} is for each of {step.each!r}, which is not a list"
                 raise TaskError(said, path=("planner", "options", "steps", place, "each"))
 
     @model_validator(mode="after")
@@ -163,7 +163,7 @@ class WorkflowOptions(PlannerOptions):
         ids = [step.id for step in self.steps]
         for place, step in enumerate(self.steps):
             if ids.index(step.id) != place:
-                _fault(f"is the id of two steps: {step.id!r}", "steps", place, "id")
+                _fault(f"two steps have the id {step.id!r}", "steps", place, "id")
             self._check_names(place, step, ids)
         if self.answer is not None and self.answer not in ids:
             _fault(f"there is no step {self.answer!r}{nearest(self.answer, ids)}", "answer")
@@ -171,24 +171,27 @@ class WorkflowOptions(PlannerOptions):
             _ = self.levels
         except Circle as circle:
             place = ids.index(str(circle.nodes[0]))
-            _fault(f"step {ids[place]!r} waits for itself: {circle}", "steps", place)
+            _fault(f"step {ids[place]!r} depends on itself: {circle}", "steps", place)
         return self
 
     def _check_names(self, place: int, step: Step, ids: list[str]) -> None:
         for field, names in (("needs", step.needs), ("after", step.after)):
             for number, name in enumerate(names):
                 if name not in ids:
-                    said = f"step {step.id!r} names {name!r}, which is no step{nearest(name, ids)}"
+                    said = f"step {step.id!r} names {name!r}, which is not a step{nearest(name, ids)}"
                     _fault(said, "steps", place, field, number)
         if step.each is None:
             return
         shown = (*step.needs, *step.inputs)
         if step.each not in shown:
-            said = f"step {step.id!r} is for each of {step.each!r}, which it has not among `needs` or `inputs`"
+            said = f"step {step.id!r} is for each of {step.each!r}, which is not in its `needs` or `inputs`"
             _fault(said + nearest(step.each, shown), "steps", place, "each")
         source = self.by_id.get(step.each) if step.each in step.needs else None
         if source is not None and source.each is None and source.returns != "list":
-            said = f"step {step.id!r} is for each of {step.each!r}, which gives none: add `returns: list` to it"
+            said = (
+                f"step {step.id!r} is for each of {step.each!r}, which does not return a list: add `returns: list` "
+                "to that step"
+            )
             _fault(said, "steps", place, "each")
 
 

@@ -106,15 +106,15 @@ def fault_in(parts: Decomposition, *, most: int) -> str:
     """Say what is wrong with a decomposition; empty if it is sound."""
     count = len(parts.questions)
     if not 1 <= count <= most:
-        return f"{count} questions, where 1 to {most} are wanted"
+        return f"there are {count} questions, but there should be 1 to {most}"
     for number, needs in parts.needs().items():
         unknown = [other for other in needs if not 1 <= other <= count]
         if unknown:
-            return f"question {number} needs question {unknown[0]}, which there is not"
+            return f"question {number} needs question {unknown[0]}, which does not exist"
     try:
         levels(parts.needs())
     except Circle as circle:
-        return f"the questions need one another in a circle: {circle}"
+        return f"the questions depend on one another in a circle: {circle}"
     return ""
 
 

@@ -61,9 +61,9 @@ def fault_in(way: Way, *, tools: Tools, refused: Collection[bytes] = (), most: i
         most: most calls allowed.
     """
     if len(way.calls) > most:
-        return f"{len(way.calls)} calls, more than {most}"
+        return f"it has {len(way.calls)} calls, but at most {most} are allowed"
     if same(way) in refused:
-        return "proposes again what was turned down"
+        return "it proposes again what was rejected"
     faults = (_fault_in_call(place, call, tools) for place, call in enumerate(way.calls))
     return next((fault for fault in faults if fault), "")
 
@@ -134,7 +134,7 @@ def _fault_in_call(place: int, call: Call, tools: Tools) -> str:
             return f"{call_id(place)}: {call.action!r} has no argument {name!r}{nearest(name, known)}"
     for number in _results_named(call.arguments):
         if type(number) is not int or not 1 <= number <= place:
-            return f"{call_id(place)}: {number!r} is no earlier call"
+            return f"{call_id(place)}: {number!r} is not an earlier call"
     return ""
 
 

@@ -180,7 +180,11 @@ def _foresee(way: Reference[Way], tools: Tools, options: WeighingOptions) -> Pla
     count = len(way.value.calls)
 
     def complete(said: Consequences) -> str:
-        return "" if len(said.expected) == count else f"{len(said.expected)} expectations for {count} calls"
+        return (
+            ""
+            if len(said.expected) == count
+            else f"there are there are {len(said.expected)} expectations for {count} calls"
+        )
 
     return think(
         "predict",

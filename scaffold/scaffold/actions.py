@@ -82,7 +82,7 @@ class FunctionAction:
         try:
             values = self._values(arguments, call)
         except ValueError as error:
-            raise NotPerformed(f"what was reviewed is not what would be done: {error}") from None
+            raise NotPerformed(f"what would be done is not what was reviewed: {error}") from None
         if self._waits:
             return await self._function(**values)
         return await asyncio.to_thread(self._function, **values)
@@ -110,7 +110,7 @@ class FunctionAction:
     async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
         """Ask the target whether a call happened."""
         if self._reconcile is None:
-            raise TypeError(f"{self.spec.name} declares idempotency='reconcile' and names no reconciler")
+            raise TypeError(f"{self.spec.name} declares idempotency='reconcile' but has no reconciler")
         values = self._values(arguments, call)
         if inspect.iscoroutinefunction(self._reconcile):
             found = await self._reconcile(**values)
@@ -130,7 +130,7 @@ class FunctionAction:
     async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
         """Say what a call would do."""
         if self._preview is None:
-            raise TypeError(f"{self.spec.name} names no previewer")
+            raise TypeError(f"{self.spec.name} has no previewer")
         values = self._values(arguments, call)
         if inspect.iscoroutinefunction(self._preview):
             return await self._preview(**values)
@@ -162,8 +162,8 @@ class FunctionAction:
             unknown = [name for name in undoing.spec.parameters["properties"] if name not in known]
             if unknown:
                 raise TypeError(
-                    f"{wrapped.__name__} undoes {self.spec.name}, which has no parameter {unknown[0]!r}: "
-                    "it takes that action's own, and `gave`"
+                    f"{wrapped.__name__} undoes {self.spec.name}, which has no parameter {unknown[0]!r}: it can take "
+                    "the parameters of that action, and `gave`"
                 )
             self.undoing = undoing
             self.spec = msgspec.structs.replace(self.spec, undo=undoing.spec.name)
@@ -192,11 +192,15 @@ class FunctionAction:
         try:
             plain = self._plain(self._check(dict(arguments), strict=False))
         except ValidationError as error:
-            raise ValueError(f"what they are made into does not fit itself: {arguments_in_words(error)}") from None
+            raise ValueError(
+                f"the values they are converted to are not valid arguments themselves: {arguments_in_words(error)}"
+            ) from None
         if canonical(plain) != canonical(arguments):
             names = {**arguments, **plain}
             changed = [name for name in names if canonical(plain.get(name)) != canonical(arguments.get(name))]
-            raise ValueError(f"what they are made into is made into something else again: {', '.join(changed)}")
+            raise ValueError(
+                f"the values they are converted to would be converted again to other values: {', '.join(changed)}"
+            )
 
     def _plain(self, checked: Any) -> dict[str, Any]:
         """Return arguments as JSON values, with the names and forms of their schema."""
@@ -259,12 +263,12 @@ def action(  # noqa: PLR0913 - all that an action may declare
 
     def wrap(wrapped: Callable[..., Any]) -> FunctionAction:
         if inspect.isgeneratorfunction(wrapped) or inspect.isasyncgenfunction(wrapped):
-            said = "is a generator: called, it does nothing yet, and would be taken to have been done; return its value"
+            said = "is a generator: calling it does nothing, but would count as done; use `return` instead of `yield`"
             raise TypeError(f"{wrapped.__name__} {said}")
         shape = _shape_of(wrapped)
         unknown = [field for field in identity if field not in shape.schema["properties"]]
         if unknown:
-            raise TypeError(f"{wrapped.__name__} has no argument {unknown[0]!r}, which its identity names")
+            raise TypeError(f"{wrapped.__name__} has no argument {unknown[0]!r}, which is in its identity")
         spec = ActionSpec(
             name=name or wrapped.__name__,
             description=(inspect.getdoc(wrapped) or "").split("\n", 1)[0],
@@ -286,9 +290,9 @@ def action(  # noqa: PLR0913 - all that an action may declare
 
 def _check_places(function: object, identity: object) -> None:
     if function is not None and not callable(function):
-        raise TypeError(f"what an action declares is said by name, as in @action(effect='read'), not by {function!r}")
+        raise TypeError(f"an action's settings are given by name, as in @action(effect='read'), not as {function!r}")
     if isinstance(identity, str):
-        raise TypeError(f"identity is a tuple of names, such as ({identity!r},), not a text")
+        raise TypeError(f"identity should be a tuple of names, such as ({identity!r},), not text")
 
 
 class _Shape(NamedTuple):
@@ -335,8 +339,8 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
         hints = typing.get_type_hints(function, include_extras=True)
     except NameError as error:
         raise TypeError(
-            f"{function.__name__}: {error}, and its annotations are read when the program runs: "
-            "import that outside `if TYPE_CHECKING:`"
+            f"{function.__name__}: {error}, but its annotations are needed at run time: import that outside `if "
+            "TYPE_CHECKING:`"
         ) from None
     fields: dict[str, Any] = {}
     credentials: dict[str, str] = {}
@@ -346,10 +350,10 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
             told = True
             continue
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY}:
-            raise TypeError(f"{function.__name__}: an action's parameters have names; {parameter} has none")
+            raise TypeError(f"{function.__name__}: every parameter of an action needs a name, and {parameter} has none")
         if parameter.name not in hints and parameter.name == "self":
             raise TypeError(
-                f"{function.__name__}: an action is no method of a class; decorate that of an object: "
+                f"{function.__name__}: a method of a class cannot be an action; decorate the method of an object: "
                 f"action(effect=...)(thing.{function.__name__})"
             )
         if parameter.name not in hints:
@@ -366,13 +370,13 @@ def _shape_of(function: Callable[..., Any]) -> _Shape:
     except PydanticUserError as error:  # a type has no schema, or no JSON form
         why = str(error.message).partition("\n")[0].partition(". Set ")[0]
         raise TypeError(
-            f"{function.__name__}: an argument is what JSON can hold (text, numbers, truth values, lists, dicts, "
-            f"pydantic models, dataclasses): {why}"
+            f"{function.__name__}: arguments should have JSON types (text, numbers, booleans, lists, dicts, pydantic "
+            f"models, dataclasses): {why}"
         ) from None
     if '"writeOnly"' in json.dumps(schema):
         raise TypeError(
-            f"{function.__name__}: a SecretStr would be written as stars, and reach the function so: "
-            'take it as `Annotated[str, Credential("NAME")]`, which no trace holds'
+            f"{function.__name__}: a SecretStr would be recorded as stars, and the function would get the stars: "
+            'take it as `Annotated[str, Credential("NAME")]`, which is never recorded'
         )
     stays = all(is_plain(hint) and (default is ... or _is_read(hint, default)) for hint, default in fields.values())
     return _Shape(model, schema, stays, told, credentials, _validator_of(hints.get("return", Any)))

@@ -305,7 +305,7 @@ def planner_of(
         function = said
     elif not isinstance(said, str):
         raise TaskError(
-            f"{registry.kind_of(said)} is no planner: give the generator function itself", path=("planner",)
+            f"{registry.kind_of(said)} is not a planner: give the generator function itself", path=("planner",)
         )
     elif ":" in said:
         name, function = said, registry.from_file(said, base, path=("planner",))

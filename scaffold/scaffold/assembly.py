@@ -113,7 +113,7 @@ class Assembly:
         self._on_event = on_event
         self._on_piece = on_piece
         if words not in get_args(Words):
-            raise TaskError(f"is {words!r}; a person sees a model's words `live` or `cleared`", path=("words",))
+            raise TaskError(f"should be `live` or `cleared`, not {words!r}", path=("words",))
         self._words = words
         self._prepared = False
         self._credentials = Credentials(credentials, base)
@@ -176,7 +176,9 @@ class Assembly:
                 f"{role} ({each.profile.model})" for role, each in self._backends.items() if each.profile.prices is None
             ]
             if unpriced:
-                said = f"no price is known for the backend {unpriced[0]}: give it `prices`, or bound `tokens` instead"
+                said = (
+                    f"the price of the backend {unpriced[0]} is not known: give it `prices`, or limit `tokens` instead"
+                )
                 raise TaskError(said, path=path)
 
     def _check_ruled(self, task: Task, given: int) -> None:
@@ -185,10 +187,10 @@ class Assembly:
             return
         for place, goal in enumerate(task.goals):
             if goal.rule is not None and place < given:
-                said = "has a rule, and no monitor reads rules: add `rules` to `monitors`"
+                said = "has a rule, but no monitor checks rules: add `rules` to `monitors`"
                 raise TaskError(said, path=("goals", place))
             if goal.rule is not None:
-                said = f"{goal.statement}: no monitor reads rules: add `rules` to `monitors`"
+                said = f"{goal.statement}: no monitor checks this limit: add `rules` to `monitors`"
                 raise TaskError(said, path=("limits",))
 
     def _limited(self, task: Task) -> Task:
@@ -202,19 +204,26 @@ class Assembly:
                 self._templates.get(way.prompt)
             if way.to and way.to not in self._backends:
                 known = nearest(way.to, self._backends)
-                raise TaskError(f"there is no backend for the role {way.to!r}{known}: name it", path=("sampling",))
+                raise TaskError(
+                    f"there is no backend for the role {way.to!r}{known}: add one to `backends`", path=("sampling",)
+                )
 
     def _check_role(self, monitor: Monitor, role: str) -> None:
         if role in self._backends:
             if _same_model(self._backends[role], self._backends.get("default")):
-                warnings.warn(f"the monitor {monitor.spec.name!r} is asked of the planner's own model", stacklevel=4)
+                warnings.warn(
+                    f"the monitor {monitor.spec.name!r} uses the planner's own model, which judges itself", stacklevel=4
+                )
         elif "default" not in self._backends:
             if monitor.spec.on_missing == "block":  # reported now rather than at its first review
-                said = f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}"
+                said = (
+                    f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}: add one to "
+                    "`backends`: add one to `backends`"
+                )
                 raise TaskError(said, path=("backends",))
         else:
             name = monitor.spec.name
-            said = f"the monitor {name!r} has no backend {role!r} and asks the planner's own model, which judges itself"
+            said = f"the monitor {name!r} has no backend {role!r} and uses the planner's own model, which judges itself"
             warnings.warn(said, stacklevel=4)
 
     async def claimed(self, task: Task | str, *, resume: str = "") -> tuple[Task, Mapping[str, Any], Claim]:
@@ -230,7 +239,7 @@ class Assembly:
         elif isinstance(task, str):
             task = Task(prompt=task)
         elif not isinstance(task, Task):
-            raise BadInput(f"{registry.kind_of(task)} is no task: give a Task, or what is asked as text")
+            raise BadInput(f"{registry.kind_of(task)} is not a task: give a Task, or the prompt as text")
         self.check(task)
         task = redacted(task)
         if not (resume and _has_ended(self.journal, resume)):  # an ended run asks nobody any more
@@ -318,7 +327,7 @@ def _journal(said: Journal | Path | str | None) -> Journal:
     if said is None or isinstance(said, str | Path):
         return journal_of(runs_folder() if said is None else place_of(str(said)))
     if isinstance(said, type) or not isinstance(said, Journal):
-        wrong = f"{registry.kind_of(said)} keeps no runs: give a folder, `postgresql://...`, or a Journal"
+        wrong = f"{registry.kind_of(said)} cannot keep runs: give a folder, `postgresql://...`, or a Journal"
         raise TaskError(wrong, path=("journal",))
     return said
 
@@ -334,7 +343,7 @@ def _monitors(said: Sequence[str | Mapping[str, Any] | Monitor] | None, base: Pa
     names = [each.spec.name for each in made]
     if len(set(names)) != len(names):
         twice = max(names, key=names.count)
-        raise TaskError(f"{twice!r} is named twice: give it all its settings once", path=("monitors",))
+        raise TaskError(f"{twice!r} is named twice: name it once, with all its settings", path=("monitors",))
     return made
 
 
@@ -352,12 +361,12 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path) -> Monitor:
         return registry.make_monitor(said, {}, base)
     if isinstance(said, Mapping):
         if len(said) != 1:
-            raise TaskError("one monitor at a time: `- name: {settings}`", path=("monitors",))
+            raise TaskError("should be one monitor per item: `- name: {settings}`", path=("monitors",))
         name, settings = next(iter(said.items()))
         return registry.make_monitor(name, settings or {}, base)
     if not isinstance(said, type) and isinstance(said, Monitor):
         return said
-    raise TaskError(f"{registry.kind_of(said)} is no monitor", path=("monitors",))
+    raise TaskError(f"{registry.kind_of(said)} is not a monitor", path=("monitors",))
 
 
 def _check_watches(monitor: Monitor) -> None:
@@ -365,8 +374,11 @@ def _check_watches(monitor: Monitor) -> None:
     kinds = get_args(SubjectKind)
     for kind in monitor.spec.watches:
         if kind not in kinds:
-            said = f"the monitor {monitor.spec.name!r} watches {kind!r}, which nothing is{nearest(kind, kinds)}"
-            raise TaskError(f"{said}; there are {', '.join(kinds)}", path=("monitors",))
+            said = (
+                f"the monitor {monitor.spec.name!r} watches {kind!r}, which is not a kind of "
+                f"subject{nearest(kind, kinds)}"
+            )
+            raise TaskError(f"{said}; expected one of {', '.join(kinds)}", path=("monitors",))
 
 
 def _same_model(one: Backend, other: Backend | None) -> bool:
@@ -403,11 +415,11 @@ def _check_recordable(task: Task) -> None:
         try:
             canonical(adapter(Any).dump_python(value, mode="json"))
         except UnicodeEncodeError:
-            raise TaskError("holds half of a surrogate pair, which is no text", path=path) from None
+            raise TaskError("contains half of a surrogate pair, which is not valid text", path=path) from None
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise TaskError(f"cannot be recorded: {unwritable(error)}", path=path) from None
         if (number := not_finite(value)) is not None:  # it would be recorded, and resumed, as null
-            raise TaskError(f"{number} is no number that can be recorded", path=path)
+            raise TaskError(f"{number} is not a number that can be recorded", path=path)
 
 
 def _host_span() -> str:
@@ -445,7 +457,7 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     from scaffold.errors import TraceDamaged
     from scaffold.trace.chain import Chain, body_of, withheld
 
-    why = "it is empty, as of a process that died before the run began"
+    why = "it is empty, which happens when a process dies before the run starts"
     records = journal.read(run)
     try:
         async for record in records:
@@ -458,4 +470,4 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     finally:
         with suppress(AttributeError):
             await records.aclose()  # type: ignore[attr-defined]  # a generator has it
-    raise TraceDamaged(f"the trace does not hold the task it was started with: {why}", 1)
+    raise TraceDamaged(f"the trace does not contain the task that the run was started with: {why}", 1)

@@ -29,12 +29,12 @@ class Credentials:
         for name, said in (sources or {}).items():
             if not isinstance(said, Mapping) or len(said) != 1 or not set(said) <= set(_SOURCES):
                 raise TaskError(
-                    "says where it is found: {env: VARIABLE} or {file: PATH}; never what it is",
+                    "should say where the credential is found: {env: VARIABLE} or {file: PATH}, never its value",
                     path=("credentials", name),
                 )
             ((kind, where),) = said.items()
             if not isinstance(where, str) or not where:
-                raise TaskError("is text", path=("credentials", name, kind))
+                raise TaskError("should be text", path=("credentials", name, kind))
             self._sources[name] = (kind, where if kind == "env" else str(base / Path(where).expanduser()))
 
     def __eq__(self, other: object) -> bool:
@@ -53,7 +53,7 @@ class Credentials:
             try:
                 self.read(name)
             except BadInput as error:
-                raise TaskError(f"{action!r} needs it: {error}", path=("credentials", name)) from None
+                raise TaskError(f"{action!r} needs this credential: {error}", path=("credentials", name)) from None
 
     def read(self, name: str) -> str:
         """Return a credential's current value.
@@ -71,7 +71,7 @@ class Credentials:
         try:
             value = path.read_text(encoding="utf-8-sig").strip()
         except (OSError, UnicodeDecodeError) as error:
-            said = error.strerror if isinstance(error, OSError) else "it is no text"
+            said = error.strerror if isinstance(error, OSError) else "it is not text"
             raise BadInput(f"the file {path} cannot be read: {said}") from None
         if not value:
             raise BadInput(f"the file {path} is empty")

@@ -139,14 +139,14 @@ def read(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise TaskError("there is no such file", where=str(path)) from None
+        raise TaskError("no such file", where=str(path)) from None
     except IsADirectoryError:
         raise TaskError("is a folder: name the file in it, such as task.yaml", where=str(path)) from None
     except OSError as error:
         raise TaskError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise TaskError("is not UTF-8 text: save it in that encoding", where=f"{path}:{line}") from None
+        raise TaskError("is not UTF-8 text: save the file as UTF-8", where=f"{path}:{line}") from None
     return parse(text, path)
 
 
@@ -176,19 +176,20 @@ def parse(text: str, path: Path) -> Document:
 
 
 _PLAINER = {  # by words of the parser's, the first that fit
-    "'\\t'": "a tab: YAML is indented with spaces only",
-    "mapping values are not allowed": "a second `: ` within one value; put text that has one in quotes, and indent a"
-    " key like the one above it",
-    "a single document": "a second document (`---`); a file holds one",
-    "found another document": "a second document (`---`); a file holds one",
-    "<block end>, but found '<scalar>'": "text after a quotation mark that ends a value; the one that begins it may"
-    " stand lines above",
-    "<block end>": "is indented like nothing above it: what belongs together begins in the same column",
+    "'\\t'": "there is a tab: indent YAML with spaces only",
+    "mapping values are not allowed": "there is a second `: ` within one value: put text that contains one in quotes,"
+    " and indent a key like the one above it",
+    "a single document": "there is a second document (`---`): a file may have only one",
+    "found another document": "there is a second document (`---`): a file may have only one",
+    "<block end>, but found '<scalar>'": "there is text after the quotation mark that ends a value; the mark that"
+    " begins it may be some lines above",
+    "<block end>": "is not indented like anything above it: keys and items that belong together must start in the same"
+    " column",
 }
 
 
 def _plainly(said: str) -> str:
-    more = "; put text that begins with it in quotes" if "cannot start any token" in said else ""
+    more = "; put text that begins with this character in quotes" if "cannot start any token" in said else ""
     return next((words for sign, words in _PLAINER.items() if sign in said), f"is not YAML: {said}{more}")
 
 
@@ -219,12 +220,12 @@ class _Reader:
         for key, item in node.value:
             line = key.start_mark.line + 1
             if key.tag.endswith(":merge"):
-                raise self._fault("`<<` is not understood here: write the keys out", place, key)
+                raise self._fault("`<<` is not supported here: write the keys out", place, key)
             if key.id != "scalar":
-                raise self._fault("a key has to be a name", place, key)
+                raise self._fault("a key should be a name", place, key)
             name = str(key.value)
             if name in values:
-                raise self._fault(f"stands here twice; first on line {self.lines[(*place, name)]}", (*place, name), key)
+                raise self._fault(f"appears twice; first on line {self.lines[(*place, name)]}", (*place, name), key)
             values[name] = self.read(item, (*place, name), line)
         return values
 
@@ -238,17 +239,17 @@ class _Reader:
                 try:
                     return self._constructor.construct_object(node)
                 except ValueError:  # Python's own limit on digits
-                    raise self._fault("is a number of too many digits", place, node) from None
+                    raise self._fault("is a number with too many digits", place, node) from None
             case "float":
                 number = float(self._constructor.construct_object(node))
                 if number != number or number in {float("inf"), float("-inf")}:  # noqa: PLR0124 - true of NaN alone
-                    raise self._fault(f"{node.value} is no number that can be recorded", place, node)
+                    raise self._fault(f"{node.value} is not a number that can be recorded", place, node)
                 return number
             case _:
                 raise self._tagged(node, place)
 
     def _tagged(self, node: Any, place: Place) -> TaskError:
-        return self._fault(f"the tag {node.tag!r} is not understood here", place, node)
+        return self._fault(f"the tag {node.tag!r} is not supported here", place, node)
 
     def _fault(self, message: str, place: Place, node: Any) -> TaskError:
         return TaskError(message, path=place, where=f"{self._path}:{node.start_mark.line + 1}")

@@ -66,7 +66,7 @@ def check_one(family: Family, name: str) -> None:
     found = _entries(tuple(sys.path)).get((_GROUPS[family], name), [])
     if len(found) > 1:
         several = " and ".join(sorted(version_of(entry) for entry in found))
-        raise BrokenPlugin(f"the {family} {name!r} is brought by {several}: uninstall one")
+        raise BrokenPlugin(f"the {family} {name!r} is provided by {several}: uninstall one")
 
 
 def version_of(entry: EntryPoint) -> str:
@@ -129,7 +129,7 @@ def _card(group: str, name: str, kind: type[C]) -> C | None:
     except Exception as error:  # a third-party module may raise anything
         raise BrokenPlugin(f"its card cannot be read: {type(error).__name__}: {error}") from error
     if not isinstance(found, kind):
-        raise BrokenPlugin(f"its card is a {type(found).__name__}, no {kind.__name__}")
+        raise BrokenPlugin(f"its card is a {type(found).__name__}, not a {kind.__name__}")
     return found
 
 

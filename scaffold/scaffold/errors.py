@@ -74,7 +74,7 @@ def nearest(name: str, known: Iterable[str], *, alike: float = 0.55) -> str:
 def unknown(key: str, known: Iterable[str]) -> str:
     """Say that a key is not known, and which one may have been meant."""
     known = list(dict.fromkeys(known))
-    return f"is not known{nearest(key, known) or '; known are ' + ', '.join(known)}"
+    return f"is not known{nearest(key, known) or '; expected one of ' + ', '.join(known)}"
 
 
 # --- what the user gave
@@ -113,8 +113,8 @@ class MemoryTooSmall(BadInput):
 
     def __init__(self, limit: int, pinned: int, room: int) -> None:
         super().__init__(
-            f"a memory of {limit} tokens is too small: {pinned} are pinned, and {room} more are the least for what is "
-            f"observed; give it {pinned + room} or more"
+            f"a memory of {limit} tokens is too small: {pinned} are pinned, and observations need at least {room} "
+            f"more; allow {pinned + room} or more"
         )
         self.limit = limit
         self.pinned = pinned
@@ -127,7 +127,7 @@ class UnknownPlugin(BadInput):
     def __init__(self, family: str, name: str, installed: Iterable[str]) -> None:
         names = sorted(installed)
         listed = ", ".join(names) or "none"
-        own = "; one of your own is named MODULE:NAME" if "." in name and family in {"planner", "monitor"} else ""
+        own = "; write MODULE:NAME for one of your own" if "." in name and family in {"planner", "monitor"} else ""
         super().__init__(f"no {family} named {name!r}{nearest(name, names)}; installed: {listed}{own}")
         self.family = family
         self.name = name

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _MOST = 1000
 # Authors of task files do not know pydantic's names for types.
 _IN_YAML = {
-    "tuple_type": "is a list",
-    "model_type": "is a mapping",
-    "dict_type": "is a mapping",
-    "string_type": "is text",
+    "tuple_type": "should be a list",
+    "model_type": "should be a mapping",
+    "dict_type": "should be a mapping",
+    "string_type": "should be text",
     "missing": "is missing",
 }
 
@@ -35,7 +35,7 @@ def places_in(error: ValidationError) -> list[tuple[str, str]]:
     """
     count = error.error_count()
     if count > _MOST:
-        return [("", f"{count:,} of its parts do not fit")]
+        return [("", f"{count:,} of its parts are not valid")]
     faults = error.errors(include_url=False, include_input=False)
     return [(".".join(str(part) for part in each["loc"]), each["msg"]) for each in faults]
 

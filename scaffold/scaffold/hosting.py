@@ -85,7 +85,7 @@ class Gate(Assembly):
         base: Path | None = None,
     ) -> None:
         if HOST in (backends or {}):
-            raise BadInput(f"the role {HOST!r} stands for the host's own model: name your backend otherwise")
+            raise BadInput(f"the role {HOST!r} is reserved for the host's own model: use another role for your backend")
         super().__init__(
             backends=backends,
             monitors=monitors,
@@ -135,7 +135,7 @@ class Gate(Assembly):
         """
         raised = raised_to(budget or {})
         if raised and not resume:
-            raise BadInput("`budget` raises that of a run that is resumed: one that begins has its task's own")
+            raise BadInput("`budget` raises the budget of a resumed run; a new run has its task's budget")
         task, config, claim = await self.claimed(task, resume=resume)
         try:
             async with self.setting(task, HOSTED, config, resumed=bool(resume)) as setting:
@@ -210,7 +210,9 @@ class GatedRun:
             BadInput: it is still running.
         """
         if self._hosted.outcome is None:
-            raise BadInput(f"the run {self.id} goes on: how it ended is known once its block has")
+            raise BadInput(
+                f"the run {self.id} is still going on: its outcome is known once its `async with` block has ended"
+            )
         return self._hosted.outcome
 
     def within_its_loop(self) -> bool:
@@ -245,7 +247,7 @@ class GatedRun:
         for said in (text, reasoning):
             if not isinstance(said, str):
                 raise BadInput(
-                    f"think: what a model said is text, not a {type(said).__name__}; '' where it said nothing"
+                    f"think: what a model said should be text, not a {type(said).__name__}; use '' if it said nothing"
                 )
         return await self._hosted.think(text, reasoning=reasoning, usage=usage, kind=kind)
 
@@ -370,7 +372,7 @@ class SyncGatedRun:
         if self._run.loop.is_closed():
             raise Unavailable(f"the run {self.id} is over")
         if self._run.within_its_loop():
-            raise BadInput(f"the run {self.id} would wait for itself: in its own event loop await `run.within`")
+            raise BadInput(f"the run {self.id} would wait for itself: in its own event loop, await `run.within`")
         result: T = self._portal.call(start)
         return result
 
@@ -381,7 +383,7 @@ def _must_name(action: object, arguments: object) -> None:
         name = getattr(getattr(action, "spec", None), "name", "")
         raise BadInput(f"act: give the name of an action{name and f', {name!r}'}, not a {type(action).__name__}")
     if arguments is not None and not isinstance(arguments, Mapping):
-        raise BadInput(f"act: the arguments are a mapping from their names, not a {type(arguments).__name__}")
+        raise BadInput(f"act: the arguments should be a mapping by name, not a {type(arguments).__name__}")
 
 
 def _watch(hosted: Hosted, journal: Journal, run: str, feeds: list[Feed]) -> AsyncGenerator[Happened]:

@@ -29,7 +29,7 @@ def read_inputs(document: Document) -> tuple[dict[str, Any], list[str]]:
     if said is None:
         return {}, []
     if not isinstance(said, dict):
-        raise document.fault("is a mapping of names to values or to `{file: ...}`", ("inputs",))
+        raise document.fault("should be a mapping of names to values or to `{file: ...}`", ("inputs",))
     inputs, untrusted = {}, []
     for name, value in said.items():
         if isinstance(value, dict) and "file" in value:
@@ -45,18 +45,18 @@ def _from_file(document: Document, place: Place, said: dict[str, Any]) -> Any:
     for key in said:
         if key not in {"file", "untrusted"}:
             # Refused, not taken for a value: a misspelt `untrusted` would make untrusted data trusted.
-            hint = nearest(key, ["untrusted"]) or "; `file` stands alone or with `untrusted`"
+            hint = nearest(key, ["untrusted"]) or "; beside `file` only `untrusted` is allowed"
             raise document.fault(f"is not known{hint}", (*place, key))
     if not isinstance(said.get("untrusted", False), bool):
-        raise document.fault("is true or false", (*place, "untrusted"))
+        raise document.fault("should be true or false", (*place, "untrusted"))
     name = said["file"]
     if not isinstance(name, str):
-        raise document.fault("is the path of a file", (*place, "file"))
+        raise document.fault("should be the path of a file", (*place, "file"))
     path = document.path.parent / name
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         known = ", ".join(_READERS)
-        raise document.fault(f"{name!r} is of no kind that can be read; known are {known}", (*place, "file"))
+        raise document.fault(f"{name!r} has a type that cannot be read; expected one of {known}", (*place, "file"))
     try:
         return reader(path)
     except FileNotFoundError:
@@ -84,7 +84,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
             rows = []
             for row in lines:
                 if row and len(row) != len(header):
-                    said = f"has {len(row)} fields; the first line names {len(header)} columns"
+                    said = f"has {len(row)} fields, but the first line names {len(header)} columns"
                     raise TaskError(said, where=f"{path}:{lines.line_num}")
                 if row:
                     rows.append(dict(zip(header, row, strict=True)))
@@ -95,7 +95,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _json(path: Path) -> Any:
     def refuse(name: str) -> None:
-        raise TaskError(f"{name} is no number that can be recorded", where=str(path))
+        raise TaskError(f"{name} is not a number that can be recorded", where=str(path))
 
     text = _text(path)
     try:
@@ -103,7 +103,7 @@ def _json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         raise TaskError(f"is not JSON: {error.msg}", where=f"{path}:{error.lineno}") from None
     except ValueError:  # Python's own limit on digits
-        raise TaskError("has a number of too many digits", where=str(path)) from None
+        raise TaskError("has a number with too many digits", where=str(path)) from None
     except RecursionError:
         raise TaskError("is nested too deeply", where=str(path)) from None
 

@@ -51,7 +51,7 @@ def raised_to(bounds: Mapping[str, Any]) -> dict[str, float]:
         except ValidationError as error:
             raise BadInput(f"budget {name}: {in_words(first_fault(error), Budget)}") from None
         if found is None:
-            raise BadInput(f"budget {name}: say how much; a bound that a run began with is not taken away")
+            raise BadInput(f"budget {name}: give an amount; a limit that a run started with cannot be removed")
         raised[name] = found
     return raised
 
@@ -63,7 +63,7 @@ def _declared(spec: ActionSpec) -> Limits:
         fault = first_fault(error)
         where = ".".join(str(part) for part in fault["loc"])
         said = in_words(fault, Limits)
-        raise TaskError(f"the limits that {spec.name!r} declares do not fit: {where}: {said}") from None
+        raise TaskError(f"the limits that {spec.name!r} declares are not valid: {where}: {said}") from None
 
 
 def _goals(spec: ActionSpec, limits: Limits, name: str) -> Iterator[Goal]:

@@ -104,7 +104,7 @@ def think(
         ValueError: `options` asks for something that no model can do.
     """
     if sampling is not None and not hasattr(sampling, "decide"):
-        raise TypeError(f"`sampling` is a policy, such as majority(3), not {sampling!r}")
+        raise TypeError(f"`sampling` should be a policy, such as majority(3), not {sampling!r}")
     if options is not DEFAULT_OPTIONS:
         _check(options)
     thought = yield Think(
@@ -122,19 +122,19 @@ def think(
 
 def _check(options: object) -> None:
     if not isinstance(options, Options):
-        raise TypeError(f"`options` is made by Options(...), such as Options(max_tokens=200), not {options!r}")
+        raise TypeError(f"`options` should be made by Options(...), such as Options(max_tokens=200), not {options!r}")
     given: dict[str, Any] = asdict(options)  # unchecked, so values may be of any type
     for name in ("stop", "choices"):
         texts = given[name]
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"`{name}` of Options is a tuple of texts, such as ('END',), not {texts!r}")
+            raise TypeError(f"`{name}` of Options should be a tuple of texts, such as ('END',), not {texts!r}")
     if "" in given["stop"]:
-        raise ValueError("`stop` of Options holds an empty text, which every answer begins with")
+        raise ValueError("`stop` of Options contains an empty text, which would stop every answer at once")
     most, warmth = given["max_tokens"], given["temperature"]
     if not isinstance(most, int) or most < 1:
-        raise ValueError(f"`max_tokens` of Options is a whole number from 1 on, not {most!r}")
+        raise ValueError(f"`max_tokens` of Options should be a whole number of at least 1, not {most!r}")
     if warmth is not None and not (isinstance(warmth, int | float) and 0 <= warmth < math.inf):
-        raise ValueError(f"`temperature` of Options is a number from 0 on, not {warmth!r}")
+        raise ValueError(f"`temperature` of Options should be a number of at least 0, not {warmth!r}")
 
 
 @overload
@@ -204,7 +204,7 @@ def undo(done: Observation[Any] | str, action: str = "") -> Planning[Observation
     """
     key, name = (done, action) if isinstance(done, str) else (done.key, action or done.undo)
     if not name:
-        raise PlanError(f"nothing is known that undoes what was done at {key!r}")
+        raise PlanError(f"no action is known that undoes what was done at {key!r}")
     observation = yield Act(Planned(name, {UNDOES: key}, id=name))
     return cast("Observation[Any]", observation)
 
@@ -360,7 +360,7 @@ def best_of(
             best = mark.value, candidate, mark
     if best is None:
         said = ", ".join("the judge failed" if mark is None else str(mark.value) for mark in marks)
-        raise StepFailed(f"no answer of {len(candidates)} was marked {least} or higher: {said}", drafts.key)
+        raise StepFailed(f"none of {len(candidates)} answers was marked {least} or higher: {said}", drafts.key)
     highest, chosen, _ = best
     return Thought(
         chosen.value,

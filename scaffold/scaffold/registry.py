@@ -60,7 +60,7 @@ def check_shape(family: Family, name: str) -> None:
         except TaskError as error:
             raise BrokenPlugin(str(error.args[0])) from None
     elif not callable(found) and family != "model":
-        raise BrokenPlugin(f"a {type(found).__name__} makes no {family}: it has to be a class or a function")
+        raise BrokenPlugin(f"a {type(found).__name__} cannot make a {family}: it should be a class or a function")
     elif isinstance(found, type):
         lacking = [method for method in _METHODS.get(family, ()) if not callable(getattr(found, method, None))]
         if lacking:
@@ -79,10 +79,12 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
         module = _module(module_name, base)
     except ModuleNotFoundError as error:
         if error.name == module_name.partition(".")[0]:
-            raise TaskError(f"no module {module_name!r} in {base}, and none is installed", path=path) from None
-        raise TaskError(f"{module_name!r} does not import: {error}", path=path) from error
+            raise TaskError(
+                f"there is no module {module_name!r} in {base}, and none of that name is installed", path=path
+            ) from None
+        raise TaskError(f"{module_name!r} cannot be imported: {error}", path=path) from error
     except (Exception, SystemExit) as error:  # the user's module may raise anything
-        raise TaskError(f"{module_name!r} does not import: {described(error)}", path=path) from error
+        raise TaskError(f"{module_name!r} cannot be imported: {described(error)}", path=path) from error
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -169,15 +171,15 @@ def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:
     """
     if not inspect.isgeneratorfunction(function):
         name = getattr(function, "__name__", type(function).__name__)
-        raise TaskError(f"{name!r} is no planner: a planner is a generator function", path=("planner",))
+        raise TaskError(
+            f"{name!r} is not a planner: a planner is a generator function (it contains `yield`)", path=("planner",)
+        )
     parameters = _given(function)
     if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
         return None
     model = _annotation(function, parameters[1].name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TaskError(
-            f"the options of {function.__name__!r} have to be a pydantic model", path=("planner", "options")
-        )
+        raise TaskError(f"the options of {function.__name__!r} should be a pydantic model", path=("planner", "options"))
     return model
 
 
@@ -192,8 +194,8 @@ def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
     asked = [each.name for each in every if each.default is each.empty and each.kind is each.KEYWORD_ONLY]
     asked += [each.name for each in placed[2:] if each.default is each.empty]
     if asked or not (placed or any(each.kind is each.VAR_POSITIONAL for each in every)):
-        said = f"asks for {', '.join(map(repr, asked))}" if asked else "takes nothing"
-        wanted = "a planner is given the task, and its options if it has a second parameter"
+        said = f"needs {', '.join(map(repr, asked))}" if asked else "has no parameters"
+        wanted = "a planner is called with the task, and with its options if it has a second parameter"
         name = getattr(function, "__name__", type(function).__name__)
         raise TaskError(f"{name!r} {said}: {wanted}", path=("planner",))
     return placed
@@ -268,7 +270,9 @@ def _own_monitor(reference: str, base: Path) -> Callable[..., Any]:
         return found  # type: ignore[no-any-return]  # just looked at
     if isinstance(found, Monitor):
         return lambda: found
-    raise TaskError(f"{reference!r} is a {type(found).__name__}, and makes no monitor", path=("monitors", reference))
+    raise TaskError(
+        f"{reference!r} is a {type(found).__name__}, which cannot make a monitor", path=("monitors", reference)
+    )
 
 
 _SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "tier", "timeout_s")
@@ -277,20 +281,22 @@ _SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "t
 def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorSpec:
     """Return a monitor's spec with the task's changes; what it reads, and its role, cannot be changed."""
     if not isinstance(changes, Mapping):
-        raise TaskError(f"is a mapping with any of {', '.join(_SAYABLE)}", path=path)
+        raise TaskError(f"should be a mapping with any of {', '.join(_SAYABLE)}", path=path)
     for key in changes:
         if key not in _SAYABLE:
-            raise TaskError(f"no setting {key!r}{nearest(key, _SAYABLE)}; there are {', '.join(_SAYABLE)}", path=path)
+            raise TaskError(
+                f"no setting {key!r}{nearest(key, _SAYABLE)}; expected one of {', '.join(_SAYABLE)}", path=path
+            )
     if spec.tier == 0 and {"mode", "sample", "tier"} & set(changes):
         raise TaskError(
-            "a monitor of tier 0 always binds: `mode`, `sample` and `tier` are not to be changed", path=path
+            "a monitor of tier 0 is always enforced: `mode`, `sample` and `tier` cannot be changed", path=path
         )
     try:
         changed = msgspec.convert({**msgspec.to_builtins(spec), **changes}, MonitorSpec)
     except msgspec.ValidationError as error:
         raise TaskError(str(error), path=path) from None
     if not 0 < changed.timeout_s < math.inf:
-        raise TaskError("is a number of seconds above 0", path=(*path, "timeout_s"))
+        raise TaskError("should be a number of seconds above 0", path=(*path, "timeout_s"))
     return changed
 
 
@@ -333,7 +339,7 @@ def backend_of(said: Any, *, path: tuple[str | int, ...] = ()) -> Backend:
         return make_backend(spec, options)
     if isinstance(said, Backend) and not isinstance(said, type):
         return said
-    raise TaskError(f"{kind_of(said)} is no backend", path=path)
+    raise TaskError(f"{kind_of(said)} is not a backend", path=path)
 
 
 def make_backend(spec: str, options: Mapping[str, Any]) -> Backend:
@@ -384,7 +390,7 @@ def make_action(found: Any, reference: str, path: tuple[str | int, ...]) -> Acti
     """Check that an object is an action, or a source of actions."""
     if isinstance(found, Action | ActionSource):
         return found
-    raise TaskError(f"{reference!r} is no action: decorate the function with @action(effect=...)", path=path)
+    raise TaskError(f"{reference!r} is not an action: decorate the function with @action(effect=...)", path=path)
 
 
 def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
@@ -396,15 +402,16 @@ def make_sources(kind: str, said: Any, base: Path) -> list[ActionSource]:
     """
     made = _made(load("source", kind), "source", kind, {"base": base}, said)
     if not isinstance(made, list) or not all(isinstance(each, ActionSource) for each in made):
-        raise BrokenPlugin(f"the source {kind!r} gives no list of sources with `actions`, `prepare` and `close`")
+        raise BrokenPlugin(f"the source {kind!r} should return a list of sources with `actions`, `prepare` and `close`")
     return made
 
 
 def kind_of(given: object) -> str:
     """Describe what was given, for a message; the commonest mistake is a class in place of an instance."""
     if isinstance(given, type):
-        return f"the class {given.__name__} itself, without brackets,"
-    return f"a {type(given).__name__}"
+        return f"the class {given.__name__} itself, not an instance,"
+    name = type(given).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def by_role(given: Mapping[str, Any] | str | Backend | None) -> Mapping[str, Any]:
@@ -421,7 +428,7 @@ def listed(given: Iterable[Any], what: str) -> list[Any]:
         TaskError: it is not a list; a text would be read character by character.
     """
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise TaskError(f"is a list, not {kind_of(given)}", path=(what,))
+        raise TaskError(f"should be a list, not {kind_of(given)}", path=(what,))
     return list(given)
 
 
@@ -460,7 +467,7 @@ __all__ = [
 _PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
     "float": ((int, float), "a number"),
-    "str": ((str,), "a text"),
+    "str": ((str,), "text"),
     "bool": ((bool,), "true or false"),
     "None": ((type(None),), "nothing"),
 }
@@ -482,4 +489,4 @@ def _check_plain(factory: Callable[..., Any], family: Family, name: str, setting
         if not isinstance(value, tuple(fits)) or (isinstance(value, bool) and bool not in fits):
             wanted = " or ".join(words for _, words in kinds)
             path = (each.name,) if family == "backend" else (family + "s", name, each.name)
-            raise TaskError(f"{wanted} is wanted, not {value!r:.80}", path=path)
+            raise TaskError(f"should be {wanted}, not {value!r:.80}", path=path)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _POLICIES = ("once", "majority", "ahead_by")
 _AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure", "calibration")
-_FORM = "is `once`, `majority: N` or `ahead_by: K`"
+_FORM = "should be `once`, `majority: N` or `ahead_by: K`"
 
 
 def read_sampling(said: Any) -> Sampling | None:
@@ -43,7 +43,7 @@ def read_sampling(said: Any) -> Sampling | None:
     for key in table:
         if key in {"best_of", "verified"}:
             needs = "a judge" if key == "best_of" else "a critic in code"
-            raise TaskError(f"needs {needs}, which a planner names: `scaffold.{key}`", path=(key,))
+            raise TaskError(f"needs {needs}, which only a planner can give: use `scaffold.{key}`", path=(key,))
         if key not in (*_POLICIES, *_AROUND):
             raise TaskError(unknown(str(key), (*_POLICIES, *_AROUND)), path=(key,))
     policy = _vote(table)
@@ -57,7 +57,7 @@ def read_sampling(said: Any) -> Sampling | None:
 def _unless_sure(policy: Sampling, table: dict[str, Any]) -> Sampling:
     sure = table["sure"]
     if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0.5 < sure <= 1:  # noqa: PLR2004 - as `unless_sure` says
-        raise TaskError(f"is a probability above 0.5, such as 0.95, not {show(sure)}", path=("sure",))
+        raise TaskError(f"should be a probability above 0.5, such as 0.95, not {show(sure)}", path=("sure",))
     if "calibration" not in table:
         made = "`scaffold audit calibration --write FILE` makes it from past runs"
         raise TaskError(f"needs `calibration: FILE` beside it: {made}", path=("sure",))
@@ -72,13 +72,13 @@ def read_calibration(document: Document) -> Calibration | None:
         return None
     place = ("sampling", "calibration")
     if not isinstance(said, str):
-        raise document.fault(f"is a file, not {show(said)}", place)
+        raise document.fault(f"should be a file, not {show(said)}", place)
     try:
         return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Calibration)
     except OSError as error:
         raise document.fault(f"cannot read {said!r}: {error.strerror}", place) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise document.fault(f"{said!r} is no calibration: {error}", place) from None
+        raise document.fault(f"{said!r} is not a calibration file: {error}", place) from None
 
 
 def read_monitorability(document: Document) -> Monitorability | None:
@@ -88,28 +88,28 @@ def read_monitorability(document: Document) -> Monitorability | None:
         return None
     place = ("monitorability",)
     if not isinstance(said, str):
-        raise document.fault(f"is a file, not {show(said)}", place)
+        raise document.fault(f"should be a file, not {show(said)}", place)
     try:
         return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Monitorability)
     except OSError as error:
         made = "`scaffold audit monitorability --write FILE` makes it from past runs"
         raise document.fault(f"cannot read {said!r}: {error.strerror}; {made}", place) from None
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise document.fault(f"{said!r} holds no figures of monitorability: {error}", place) from None
+        raise document.fault(f"{said!r} is not a file of monitorability figures: {error}", place) from None
 
 
 def _vote(table: dict[str, Any]) -> Sampling:
     named = [key for key in table if key in _POLICIES]
     if len(named) != 1:
-        raise TaskError("names one of `once`, `majority: N` and `ahead_by: K`")
+        raise TaskError("should have exactly one of `once`, `majority: N` and `ahead_by: K`")
     for key in ("majority", "ahead_by", "cap", "shorter_than", "batch"):
         number = table.get(key, 1)
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise TaskError(f"is a number from 1 up, not {show(number)}", path=(key,))
+            raise TaskError(f"should be a whole number of at least 1, not {show(number)}", path=(key,))
         if number > MOST_SAMPLES and key != "shorter_than":
-            raise TaskError(f"is {MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
+            raise TaskError(f"should be {MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
     if "batch" in table and named[0] == "once":
-        raise TaskError("goes with `majority` and `ahead_by`", path=("batch",))
+        raise TaskError("can only be used with `majority` or `ahead_by`", path=("batch",))
     flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
     cap = table.get("cap")
     match named[0]:
@@ -123,19 +123,21 @@ def _vote(table: dict[str, Any]) -> Sampling:
 
 def _rotated(policy: Sampling, said: Any) -> Sampling:
     if not isinstance(said, list):
-        raise TaskError(f"is a list of ways, such as [{{}}, {{temperature: 1.0}}], not {show(said)}", path=("rotate",))
+        raise TaskError(
+            f"should be a list of ways, such as [{{}}, {{temperature: 1.0}}], not {show(said)}", path=("rotate",)
+        )
     ways = []
     for number, way in enumerate(said):
         place = ("rotate", number)
         if not isinstance(way, dict):
-            raise TaskError(f"is a mapping, such as {{temperature: 1.0}}, not {show(way)}", path=place)
+            raise TaskError(f"should be a mapping, such as {{temperature: 1.0}}, not {show(way)}", path=place)
         for key, value in way.items():
             if key not in Way.__struct_fields__:
                 raise TaskError(unknown(str(key), Way.__struct_fields__), path=(*place, key))
             wanted: Any = (int, float) if key == "temperature" else str
             if not isinstance(value, wanted) or isinstance(value, bool):
                 raise TaskError(
-                    f"is a {'number' if key == 'temperature' else 'text'}, not {show(value)}", path=(*place, key)
+                    f"should be {'a number' if key == 'temperature' else 'text'}, not {show(value)}", path=(*place, key)
                 )
         ways.append(Way(**way))
     try:
@@ -147,7 +149,9 @@ def _rotated(policy: Sampling, said: Any) -> Sampling:
 def _cascade(policy: Sampling, said: Any) -> Sampling:
     table = {"to": said} if isinstance(said, str) else said
     if not isinstance(table, dict) or not isinstance(table.get("to"), str):
-        raise TaskError("is the role of a stronger backend, or a mapping with `to` and a policy", path=("cascade",))
+        raise TaskError(
+            "should be the role of a stronger backend, or a mapping with `to` and a policy", path=("cascade",)
+        )
     rest = {key: value for key, value in table.items() if key != "to"}
     for key in rest:
         if key not in (*_POLICIES, "cap", "shorter_than", "batch"):

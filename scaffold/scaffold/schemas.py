@@ -33,7 +33,7 @@ def faults_by(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[s
         validator = library.validator_for(schema, offline=True)
     except (library.ValidationError, library.ReferencingError, ValueError) as error:
         said = str(error).splitlines()[0]
-        raise BadInput(f"the schema of the tool {name!r} is none that can be used: {said}") from None
+        raise BadInput(f"the schema of the tool {name!r} cannot be used: {said}") from None
 
     def faults(values: dict[str, Any]) -> str:
         if validator.is_valid(values):

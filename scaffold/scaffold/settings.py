@@ -31,7 +31,7 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
     if isinstance(said, str):
         return said, {}
     if not isinstance(said, dict):
-        raise document.fault("is a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
+        raise document.fault("should be a name, MODULE:FUNCTION, or a mapping with `use` and `options`", ("planner",))
     for key in said:
         if key not in {"use", "options"}:
             raise document.fault(_no_key_of_a_planner(key, said), ("planner", key))
@@ -44,7 +44,7 @@ def read_planner(document: Document) -> tuple[str, dict[str, Any]]:
 def _no_key_of_a_planner(key: str, said: Mapping[str, Any]) -> str:
     if "use" not in said and (said[key] is None or isinstance(said[key], dict)):
         return f"is not known; write `planner: {{use: {key}, options: {{...}}}}`"
-    return f"{unknown(key, ['use', 'options'])}; a planner's own settings stand under `options`"
+    return f"{unknown(key, ['use', 'options'])}; a planner's own settings belong under `options`"
 
 
 def read_backends(document: Document) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def read_backends(document: Document) -> dict[str, Any]:
             raise document.fault("needs `use`: the backend's spec, such as smollm2", ("backends", role))
         if not isinstance(spec, str | dict):
             raise document.fault(
-                "is a backend's spec, such as smollm2, or a mapping with `use` and options",
+                "should be a backend's spec, such as smollm2, or a mapping with `use` and options",
                 ("backends", role),
             )
     return roles
@@ -77,10 +77,12 @@ def read_monitors(document: Document) -> list[Any] | None:
             name, settings = next(iter(each.items()))
             if isinstance(settings, str):
                 said_so = f'"{name}:{settings}" in quotes, without a space after the colon'
-                raise document.fault(f"has settings as a mapping; for one of your own write {said_so}", (*place, name))
+                raise document.fault(
+                    f"should have its settings as a mapping; for a monitor of your own write {said_so}", (*place, name)
+                )
             _mapping(document, settings, (*place, name))
         elif not isinstance(each, str):
-            raise document.fault("is a monitor's name, or `name: {settings}`", place)
+            raise document.fault("should be a monitor's name, or `name: {settings}`", place)
     return list(said)
 
 
@@ -90,10 +92,10 @@ def read_policy(document: Document) -> str | None:
     if said is None:
         return None
     if not isinstance(said, str):
-        raise document.fault(f"is a file, such as policy.yaml, not {show(said)}", ("policy",))
+        raise document.fault(f"should be a file, such as policy.yaml, not {show(said)}", ("policy",))
     for number, each in enumerate(document.value.get("monitors") or ()):
         if each == "policy" or (isinstance(each, dict) and "policy" in each):
-            raise document.fault("the task has a `policy` already: leave it out here", ("monitors", number))
+            raise document.fault("the task already has a `policy`: leave it out here", ("monitors", number))
     if not (document.path.parent / said).is_file():
         raise document.fault(f"there is no file {said!r}", ("policy",))
     return said
@@ -104,7 +106,7 @@ def read_texts(document: Document, key: str) -> list[str]:
     said = _list(document, key)
     for number, each in enumerate(said):
         if not isinstance(each, str):
-            raise document.fault(f"is text, not {show(each)}", (key, number))
+            raise document.fault(f"should be text, not {show(each)}", (key, number))
     return said
 
 
@@ -114,9 +116,11 @@ def read_actions(document: Document) -> list[Any]:
     for number, each in enumerate(said):
         if isinstance(each, dict):
             if len(each) != 1:
-                raise document.fault("is one kind of source and its table: `mcp: {NAME: {...}}`", ("actions", number))
+                raise document.fault(
+                    "should be one kind of source and its table: `mcp: {NAME: {...}}`", ("actions", number)
+                )
         elif not isinstance(each, str):
-            said_so = f"is MODULE:NAME, or a source such as `mcp: ...`, not {show(each)}"
+            said_so = f"should be MODULE:NAME, or a source such as `mcp: ...`, not {show(each)}"
             raise document.fault(said_so, ("actions", number))
     return said
 
@@ -127,9 +131,9 @@ def read_prompts(document: Document) -> str | None:
     if said is None:
         return None
     if not isinstance(said, str):
-        raise document.fault(f"is a folder, not {show(said)}", ("prompts",))
+        raise document.fault(f"should be a folder, not {show(said)}", ("prompts",))
     if not (document.path.parent / said).is_dir():
-        raise document.fault(f"there is no folder {said!r} beside the file", ("prompts",))
+        raise document.fault(f"there is no folder {said!r} beside the task file", ("prompts",))
     return said
 
 
@@ -143,7 +147,7 @@ def _list(document: Document, key: str) -> list[Any]:
     if said is None:
         return []
     if not isinstance(said, list):
-        raise document.fault(f"is a list, not {show(said)}", (key,))
+        raise document.fault(f"should be a list, not {show(said)}", (key,))
     return said
 
 
@@ -151,5 +155,5 @@ def _mapping(document: Document, said: Any, place: Place) -> dict[str, Any]:
     if said is None:
         return {}
     if not isinstance(said, dict):
-        raise document.fault(f"is a mapping, not {show(said)}", place)
+        raise document.fault(f"should be a mapping, not {show(said)}", place)
     return said

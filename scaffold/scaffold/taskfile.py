@@ -203,7 +203,7 @@ def rebuild(
         BadInput: the run was not started from a task file, or something it needs is gone.
     """
     if "base" not in config:
-        raise BadInput("the run was started by a program, not from a task file: only that program can resume it")
+        raise BadInput("the run was started by a program, not from a task file, so only that program can resume it")
     if not Path(config["base"]).is_dir():
         raise BadInput(f"the folder of the run's task file is gone: {config['base']}")
     shared, backends, known = shared or Shared(), backends or {}, config["backends"]
@@ -222,7 +222,7 @@ def read(path: Path) -> Document:
         document = documents.read(path)
     except TaskError as error:
         if error.args[0] == "is empty":
-            raise TaskError("is empty: `scaffold init` writes a task to start from", where=error.where) from None
+            raise TaskError("is empty: `scaffold init` writes an example to start from", where=error.where) from None
         raise
     return checked(document)
 
@@ -234,7 +234,7 @@ def checked(document: Document) -> Document:
         TaskError: it is not a mapping, or has a key that task files do not have.
     """
     if not isinstance(document.value, dict):
-        raise document.fault("a task file is a mapping: `prompt: what is asked`, and so on")
+        raise document.fault("should be a mapping: `prompt: what is asked`, and so on")
     known = [*Task.model_fields, *AGENT_KEYS]
     for key in document.value:
         if key not in known:
@@ -353,8 +353,8 @@ def _warn_of_passwords(backends: Mapping[str, Any]) -> None:
     """Warn of a backend whose URL holds a password or a key: the trace holds the URL, to rebuild the backend."""
     for role, spec in backends.items():
         if any(holds_secret(said) for said in _texts_in(spec)):
-            told = f"the URL of the backend {role!r} holds a password or a key, which the trace will hold too"
-            warnings.warn(f"{told}: name the variable of a key with `key_env`", stacklevel=2)
+            told = f"the URL of the backend {role!r} contains a password or a key, which will also be in the trace"
+            warnings.warn(f"{told}: give the key by an environment variable, named by `key_env`", stacklevel=2)
 
 
 def _texts_in(spec: Any) -> Iterator[str]:
@@ -462,7 +462,9 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
             continue
         with locate(within=path):
             if not reference.partition(":")[2]:
-                raise TaskError(f"{reference!r} names no action: write MODULE:NAME, such as tools:pay", path=path)
+                raise TaskError(
+                    f"{reference!r} does not name an action: write MODULE:NAME, such as tools:pay", path=path
+                )
             found = registry.from_file(reference, base, path=path)
             actions.append(registry.make_action(found, reference, path))
     return actions
@@ -504,9 +506,9 @@ def _fault(document: Document, error: ValidationError) -> TaskError:
     if fault["type"] == "missing":
         if place[:1] == ("goals",):
             return document.fault(
-                "says nothing: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1]
+                "has no statement: write `objective: ...`, `constraint: ...` or `principle: ...`", place[:-1]
             )
-        return document.fault("is missing: say what is asked" if place == ("prompt",) else "is missing", place)
+        return document.fault("is missing: write what is asked" if place == ("prompt",) else "is missing", place)
     message = in_words(fault, Task)
     _, found = document.where(place)
     if found == ("answer",):

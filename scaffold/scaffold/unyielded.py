@@ -51,7 +51,7 @@ def _unyielded(planner: Callable[..., Any]) -> str:
                 if called is not None and called.__module__ == planning.__name__:
                     where = f"{function.__code__.co_filename}:{first + node.lineno - 1}"
                     name = ast.unparse(node.value.func)
-                    return f"{where}: {name}(...) alone does nothing: write `yield from {name}(...)`"
+                    return f"{where}: {name}(...) does nothing by itself: write `yield from {name}(...)`"
             elif isinstance(node, ast.Call):
                 called = _meant(node.func, function)
                 if called is not None and called.__module__ == function.__module__:

@@ -98,7 +98,7 @@ async def test_a_model_does_not_give_what_the_graph_puts_in(front: Front, by: st
         else:
             whole = by == "another node"
             said = await its.ainvoke({"name": "pay", "args": given, "id": "0", "type": "tool_call"} if whole else given)
-            assert "account: not the model's to give" in str(said)
+            assert "account: this argument cannot come from the model" in str(said)
     assert front.done == ([("i1", "ours")] if by == "a ToolNode" else [])
 
 
@@ -157,21 +157,21 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
 
     async with front.gate(actions_of([pay])).run(front.task) as run:
         within = create_agent(model(), [*gated(run, [pay]), post])
-        with pytest.raises(BadInput, match="in front of: post;"):
+        with pytest.raises(BadInput, match="that are not gated: post;"):
             check(within)
         graph = StateGraph(MessagesState).add_node("agent", within).add_edge(START, "agent").add_edge("agent", END)
-        with pytest.raises(BadInput, match="in front of: post;"):
+        with pytest.raises(BadInput, match="that are not gated: post;"):
             check(graph.compile())
 
         async def ask(state: Any) -> Any:
             return await within.ainvoke(state)
 
         calling = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").add_edge("ask", END)
-        with pytest.raises(BadInput, match="in front of: post;"):
+        with pytest.raises(BadInput, match="that are not gated: post;"):
             check(calling.compile())
-        with pytest.raises(BadInput, match="no action of the tool 'post'"):
+        with pytest.raises(BadInput, match="no action for the tool 'post'"):
             gated(run, [post])
-        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+        with pytest.raises(BadInput, match="no action for the tool 'pay'"):
             gated(run, [paying(front)])  # another tool of that name
 
 
@@ -183,7 +183,7 @@ async def test_a_node_that_would_go_on_after_the_end_is_found(front: Front, hand
         check(StateGraph(MessagesState).add_node(ToolNode(gated(run, [pay]))).add_edge(START, "tools").compile())
         node = ToolNode(gated(run, [pay]), handle_tool_errors=handled)
         graph = StateGraph(MessagesState).add_node("tools", node).add_edge(START, "tools").compile()
-        with pytest.raises(BadInput, match="go on after the end"):
+        with pytest.raises(BadInput, match="continue after the end"):
             check(graph)
 
 
@@ -470,7 +470,7 @@ async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Fron
         if when == "before":
             pay.args_schema = Dearer
         answer = await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
-    assert "is not what it was when its gate was made" in results(answer)[0][0]
+    assert "has changed since its gate was made" in results(answer)[0][0]
     assert front.statuses(run) == [("pay", "refused" if when == "before" else "failed")]
     assert not front.done
 
@@ -480,9 +480,9 @@ async def test_an_agent_that_holds_up_its_loop_is_told(front: Front, monkeypatch
     monkeypatch.setattr("scaffold.adapters.tools._ANSWERS_WITHIN_S", 0.2)
     pay = paying(front)
     async with front.gate(actions_of([pay])).run(front.task) as run:
-        with pytest.raises(BadInput, match="held up"):
+        with pytest.raises(BadInput, match="blocked"):
             create_agent(model({"invoice": "i1"}), gated(run, [pay])).invoke(GO)
-        with pytest.raises(BadInput, match="held up"):
+        with pytest.raises(BadInput, match="blocked"):
             gated(run, [pay])[0].invoke({"invoice": "i1"})
     with pytest.raises(RunEnding, match="is over"):
         await gated(run, [pay])[0].ainvoke({"invoice": "i1"})
@@ -498,7 +498,7 @@ async def test_what_is_said_of_tools_is_checked(front: Front) -> None:
         actions_of([pay], effects={"pay": "reads"})  # type: ignore[dict-item]  # that is the fault
     with pytest.raises(BadInput, match="no argument 'invoices'"):
         actions_of([pay], identity={"pay": ["invoices"]})
-    with pytest.raises(BadInput, match="is no tool"):
+    with pytest.raises(BadInput, match="is not a tool"):
         actions_of([print])  # type: ignore[list-item]  # as above
     (spec,) = [each.spec for each in actions_of([pay])]
     assert (spec.effect, spec.trusted, spec.description) == ("irreversible", False, "Pay an invoice.")

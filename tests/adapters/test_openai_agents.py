@@ -107,27 +107,27 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
         check(clean)
         beside: Agent[Any] = Agent(name="beside", tools=[*gated(run, [pay]), pay])
         over: Agent[Any] = Agent(name="over", tools=[WebSearchTool()], handoffs=[clean, beside])
-        with pytest.raises(BadInput, match="in front of: pay;"):
+        with pytest.raises(BadInput, match="that are not gated: pay;"):
             check(beside)
-        with pytest.raises(BadInput, match="in front of: web_search, pay;"):
+        with pytest.raises(BadInput, match="that are not gated: web_search, pay;"):
             check(over)
 
         async def go(*_: Any) -> Any:
             return beside
 
         unseen: Handoff[Any, Any] = Handoff("go", "Hand over.", {}, go, agent_name="unseen")
-        with pytest.raises(BadInput, match="in front of: those of unseen;"):
+        with pytest.raises(BadInput, match="that are not gated: those of unseen;"):
             check(Agent(name="handing", handoffs=[unseen]))
         files = MCPServerStdio({"command": "never-started"}, name="files")
-        with pytest.raises(BadInput, match="in front of: those of the MCP server files;"):
+        with pytest.raises(BadInput, match="that are not gated: those of the MCP server files;"):
             check(Agent(name="served", mcp_servers=[files]))
         asks = beside.as_tool("ask", "Ask.")
         async with front.gate(actions_of([asks])).run("ask") as other:
-            with pytest.raises(BadInput, match="in front of: pay;"):
+            with pytest.raises(BadInput, match="that are not gated: pay;"):
                 check(Agent(name="asking", tools=gated(other, [asks])))
-        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+        with pytest.raises(BadInput, match="no action for the tool 'pay'"):
             gated(run, [paying(front)])
-        with pytest.raises(BadInput, match="'pay' is no function tool that can be gated"):
+        with pytest.raises(BadInput, match="'pay' is not a function tool that can be gated"):
             gated(run, gated(run, [pay]))
 
 
@@ -190,7 +190,7 @@ def test_a_schema_that_cannot_be_read_is_said_before_a_run(front: Front) -> None
     """One that would have to be fetched, or is none: the tool is named, and no gate is made of it."""
     for schema in ({"$ref": "https://example.com/schema"}, {"type": "whatever"}):
         tool = FunctionTool("pay", "Pay.", dict(schema), paying(front).on_invoke_tool, strict_json_schema=False)
-        with pytest.raises(BadInput, match="the schema of the tool 'pay' is none that can be used"):
+        with pytest.raises(BadInput, match="the schema of the tool 'pay' cannot be used"):
             actions_of([tool])
 
 
@@ -208,7 +208,7 @@ async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
     async with front.gate(actions_of([pay])).run(front.task) as run:
         answer = await Runner.run(Agent(name="clerk", model=script, tools=gated(run, [pay])), "go")
     assert 'cents: "many" is not of type "integer"' in results(answer)[0]
-    assert ["no JSON" in results(answer)[1], "no object" in results(answer)[2]] == [True, True]
+    assert ["not JSON" in results(answer)[1], "not a JSON object" in results(answer)[2]] == [True, True]
     assert not front.done
 
 
@@ -224,5 +224,5 @@ async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Fron
         answer = await Runner.run(
             Agent(name="a", model=model({"invoice": "i3", "cents": "5"}), tools=list(gated(run, [pay]))), "pay"
         )
-    assert "is not what it was when" in results(answer)[0]
+    assert "has changed since" in results(answer)[0]
     assert front.done == [("i1", 100)]

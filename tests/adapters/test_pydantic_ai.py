@@ -175,17 +175,17 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
 
     async with front.gate(actions_of([pay])).run(front.task) as run:
         fronts = gated(run, [pay])
-        with pytest.raises(BadInput, match="in front of: post;"):
+        with pytest.raises(BadInput, match="that are not gated: post;"):
             check(Agent(TestModel(), tools=[*fronts, post]))
-        with pytest.raises(BadInput, match="in front of: post;"):
+        with pytest.raises(BadInput, match="that are not gated: post;"):
             check(Agent(TestModel(), tools=fronts, toolsets=[FunctionToolset([post]).prefixed("my")]))
         with pytest.raises(BadInput, match="those of ExternalToolset"):
             check(Agent(TestModel(), tools=fronts, toolsets=[ExternalToolset([])]))
-        with pytest.raises(BadInput, match="in front of: web_search;"):
+        with pytest.raises(BadInput, match="that are not gated: web_search;"):
             check(Agent(TestModel(), tools=fronts, capabilities=[NativeTool(WebSearchTool())]))
-        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+        with pytest.raises(BadInput, match="no action for the tool 'pay'"):
             gated(run, [paying(front)])
-        with pytest.raises(BadInput, match="no tool that can be gated"):
+        with pytest.raises(BadInput, match="not a tool that can be gated"):
             gated(run, fronts)
 
 
@@ -343,7 +343,7 @@ async def test_a_method_is_the_same_tool_each_time(front: Front) -> None:
     ann, bob = Clerk(), Clerk()
     async with front.gate(actions_of([ann.pay])).run("pay") as run:
         await Agent(model({"invoice": "i1"}), tools=gated(run, [ann.pay])).run("go")
-        with pytest.raises(BadInput, match="no action of the tool 'pay'"):
+        with pytest.raises(BadInput, match="no action for the tool 'pay'"):
             gated(run, [bob.pay])
     assert front.done == ["i1"]
 
@@ -369,7 +369,7 @@ async def test_what_a_hook_has_changed_is_reviewed_and_done(front: Front) -> Non
         agent = Agent(model({"cents": 1}, {"cents": 2}), tools=gated(run, [pay]), capabilities=[hooks])
         answer = await agent.run("go")
     assert front.done == [(5, None)]
-    told = "its arguments cannot be reviewed: JSON has no form for them"
+    told = "its arguments cannot be reviewed, because they cannot be written as JSON"
     assert results(answer) == [("paid", "success"), (told, "failed")]
     assert [each.arguments for each in run.outcome.actions] == [{"cents": 5, "code": None}]
 
@@ -427,7 +427,7 @@ async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Fron
         tools = gated(run, [pay])
         pay.function_schema = Tool(other).function_schema
         answer = await Agent(model(CALLS[0]), tools=tools).run("go")
-    assert "is not what it was when its gate was made" in results(answer)[0][0]
+    assert "has changed since its gate was made" in results(answer)[0][0]
     assert not front.done
 
 
@@ -457,5 +457,5 @@ async def test_a_planner_of_ours_may_use_the_same_tool(front: Front) -> None:
 
     async with front.gate(actions_of([look, ours])).run("look") as run:
         assert (await run.act("look", {"at": "i1"})).value == "seen i1"
-        with pytest.raises(Exception, match="takes the context"):
+        with pytest.raises(Exception, match="needs the context"):
             await run.act("ours", {"at": "i1"})

@@ -72,11 +72,11 @@ def test_an_approval_by_keyboard_alone(office: Office, serve: Serve, page: Page)
     expect(page.locator("#comment")).to_be_focused()
     page.keyboard.type("jada, looks right")
     page.keyboard.press("Enter")
-    expect(page.locator("#detail")).to_contain_text("Answered. The run takes it in")
+    expect(page.locator("#detail")).to_contain_text("Answered. The run uses it")
     expect(page.locator("#detail")).to_contain_text("ann: jada, looks right")
     assert office.agent().resume_sync(outcome.run).answer == "paid i1"
-    expect(page.locator("#count")).to_have_text("nothing waits")
-    expect(page.locator("#detail")).to_contain_text("is settled already")
+    expect(page.locator("#count")).to_have_text("nothing waiting")
+    expect(page.locator("#detail")).to_contain_text("is already settled")
 
 
 def test_what_waits_fills_the_window(office: Office, serve: Serve, page: Page) -> None:
@@ -277,7 +277,7 @@ def test_a_page_whose_server_is_gone_says_so(office: Office, serve: Serve, page:
     page.route("**/api/queue*", lambda route: route.abort())
     page.locator("#find").fill("pay")
     expect(page.locator("#faults")).to_contain_text("is `scaffold approvals serve` still running?")
-    expect(page.locator("#live")).to_have_text("out of touch")
+    expect(page.locator("#live")).to_have_text("not connected")
     page.unroute("**/api/queue*")
     page.context.clear_cookies()
     page.locator("#find").fill("")
@@ -310,7 +310,7 @@ def test_a_plan_shows_what_is_other_than_before_and_is_approved_with_its_scope(
 def test_a_run_that_waits_acts_at_once(office: Office, serve: Serve, page: Page) -> None:
     """The question appears by itself; once approved, the waiting run acts. How soon is in `test_approvals`."""
     page.goto(serve("ann").addresses["ann"])
-    expect(page.locator("#detail")).to_contain_text("Nothing waits for a person.")
+    expect(page.locator("#detail")).to_contain_text("Nothing is waiting for a person.")
     outcomes: list[Any] = []
     agent = office.agent(paying, approvers=[Waits()])
     running = Thread(target=lambda: outcomes.append(agent.solve_sync(Task(prompt="x"))))
@@ -361,9 +361,9 @@ def test_what_is_typed_for_one_question_answers_no_other(office: Office, serve: 
         elsewhere.submit(asyncio.run, office.journal.post(outcome.run, said)).result()
         elsewhere.submit(office.agent().resume_sync, outcome.run).result()
     expect(page.locator("#list button")).to_have_count(1)
-    expect(page.locator("#detail")).to_contain_text(re.compile("is settled already|waits no more"))
+    expect(page.locator("#detail")).to_contain_text(re.compile("is already settled|waits no more"))
     page.keyboard.type("just as agreed", delay=100)
-    expect(page.locator("#problem")).to_contain_text("is settled already")
+    expect(page.locator("#problem")).to_contain_text("is already settled")
     page.keyboard.press("Enter")
     page.wait_for_timeout(300)
     assert list(office.journal.inbox(other.run)) == []

@@ -84,7 +84,7 @@ def test_answered_by_another_process_after_the_first_has_exited(desk: Path, caps
     assert paid(desk) == ["2041 4200"]
     (asked,) = waiting(desk)
     approved = run(desk, "approvals", "approve", asked["run"], asked["id"], "--as", "ann", "--comment", "as ordered")
-    assert approved.stdout.startswith("approved; go on with: scaffold resume")
+    assert approved.stdout.startswith("approved; continue with: scaffold resume")
     resumed = run(desk, "resume", asked["run"])
     assert resumed.returncode == 0, resumed.stderr
     assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
@@ -167,11 +167,11 @@ def test_settings_that_are_wrong_name_their_line(desk: Path, capsys: pytest.Capt
     text = task.read_text()
     task.write_text(text + "\noversight:\n  approvers: [ann]\n  needs: 2\n")
     assert main(["solve", "task.yaml"]) == 2
-    assert "needs 2 approvals, and approvers names 1" in capsys.readouterr().err
+    assert "needs 2 approvals, but approvers has only 1" in capsys.readouterr().err
     task.write_text(text + "\noversight:\n  approvers: {ann: nonsense}\n")
     assert main(["solve", "task.yaml"]) == 2
     said = capsys.readouterr().err
-    assert re.search(r"task\.yaml:\d+: oversight\.approvers\.ann: 'nonsense' is no verifier line", said), said
+    assert re.search(r"task\.yaml:\d+: oversight\.approvers\.ann: 'nonsense' is not a verifier line", said), said
 
 
 def test_two_people_with_keys_through_the_command(office: Office, capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,9 +188,12 @@ def test_two_people_with_keys_through_the_command(office: Office, capsys: pytest
         told = capsys.readouterr()
         return status, told.out + told.err
 
-    assert approve("ann") == (2, "error: this answer would not count: it is not signed by the key of ann\n")
+    assert approve("ann") == (2, "error: this answer does not count: it is not signed by the key of ann\n")
     assert approve("ann", "--key", str(folder / "ben"))[0] == 2
-    assert approve("ann", "--key", str(folder / "ann")) == (0, "approved; 1 more has to approve it\n")
+    assert approve("ann", "--key", str(folder / "ann")) == (
+        0,
+        "approved; 1 more person has to approve it\n",
+    )
     assert approve("ann", "--key", str(folder / "ann"))[0] == 2
     assert approve("ben", "--key", str(folder / "ben"))[0] == 0
     assert office.agent().resume_sync(outcome.run).answer == "paid i1"

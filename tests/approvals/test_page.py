@@ -196,20 +196,20 @@ def test_an_answer_that_cannot_count_is_refused_in_words(office: Office, serve: 
     outcome, other = office.wait(), office.wait()
     path, body = path_of(office, outcome), said(office, outcome)
     with serve("ann", "ben").client("ann") as client:
-        refused(client, path, said(office, other), 409, "asks about something else")
-        refused(client, path, {**body, "scope": True}, 422, "is no plan")
-        refused(client, path, {"granted": True}, 422, "is no answer")
-        refused(client, path, {**body, "by": "ben"}, 422, "is no answer")
+        refused(client, path, said(office, other), 409, "has changed since it was looked at")
+        refused(client, path, {**body, "scope": True}, 422, "is not a plan")
+        refused(client, path, {"granted": True}, 422, "is not an answer")
+        refused(client, path, {**body, "by": "ben"}, 422, "is not an answer")
         refused(client, path, {**body, "comment": "x" * 70_000}, 422, "too long")
-        refused(client, path[:-1] + "!", body, 404, "asks nothing named")
+        refused(client, path[:-1] + "!", body, 404, "has no open question")
         refused(client, "/api/runs/none/" + path[-8:], body, 404, "there is no run")
         refused(client, "/api/runs/%2e%2e/" + path[-8:], body, 404, "there is no run")
         assert client.post(path, content=json.dumps(body)).status_code == 415
         assert office.journal.inbox(outcome.run) == []
         assert client.post(path, json=body).status_code == 200
-        refused(client, path, body, 409, "was answered already by ann")
+        refused(client, path, body, 409, "was already answered by ann")
         office.agent().resume_sync(outcome.run)
-        refused(client, path, body, 409, "is settled already")
+        refused(client, path, body, 409, "is already settled")
 
 
 def test_what_expires_while_it_is_looked_at_is_a_no(office: Office, serve: Serve) -> None:
@@ -232,7 +232,7 @@ def test_who_answers_is_told_how_the_run_goes_on(office: Office, capsys: pytest.
     outcome, other = office.wait(), office.wait()
     approve = ["approvals", "approve", outcome.run, office.asked(outcome)["id"], "--runs", str(office.runs)]
     assert main(approve) == 0
-    assert capsys.readouterr().out == f"approved; the program that began run {outcome.run} goes on with it\n"
+    assert capsys.readouterr().out == f"approved; the program that started run {outcome.run} continues it\n"
     deny = ["approvals", "deny", other.run, office.asked(other)["id"], "--runs", str(office.runs)]
 
     async def deny_while_it_is_held() -> None:
@@ -241,7 +241,7 @@ def test_who_answers_is_told_how_the_run_goes_on(office: Office, capsys: pytest.
         await office.journal.release(claim)
 
     asyncio.run(deny_while_it_is_held())
-    assert capsys.readouterr().out == "denied; the process that runs it takes it in\n"
+    assert capsys.readouterr().out == "denied; the process that runs it picks it up\n"
 
 
 def test_of_two_people_at_once_one_is_told_of_the_other(office: Office, serve: Serve) -> None:
@@ -258,7 +258,7 @@ def test_of_two_people_at_once_one_is_told_of_the_other(office: Office, serve: S
             replies = [each.result() for each in [both.submit(one.post, path, json=body) for one in (ann, ben)]]
             assert sorted(reply.status_code for reply in replies) == [200, 409]
             (by,) = (answer.by for answer in office.journal.inbox(outcome.run))
-            assert f"answered already by {by}" in next(reply.text for reply in replies if reply.status_code == 409)
+            assert f"already answered by {by}" in next(reply.text for reply in replies if reply.status_code == 409)
 
 
 def test_the_wrong_person_is_refused_and_two_of_three_are_counted(office: Office, serve: Serve) -> None:
@@ -267,7 +267,7 @@ def test_the_wrong_person_is_refused_and_two_of_three_are_counted(office: Office
     path, body = path_of(office, outcome), said(office, outcome)
     page = serve("ann", "ben", "mallory")
     with page.client("ann") as ann, page.client("ben") as ben, page.client("mallory") as mallory:
-        refused(mallory, path, body, 403, "none of those who may approve: ann, ben, cy")
+        refused(mallory, path, body, 403, "not among those who may approve: ann, ben, cy")
         assert not mallory.get(path).json()["may"]
         assert ann.post(path, json=body).status_code == 200
         assert ben.get(path).json()["state"] == "1 of 2 approved"
@@ -307,10 +307,10 @@ def test_a_signed_answer_is_taken_without_a_cookie(office: Office, serve: Serve)
     address, message = f"{page.base}/hook/answer", signed_answer(office, outcome)
     assert httpx.post(address, **message).json() == {"taken": True}
     again = httpx.post(address, **message)
-    assert (again.status_code, "was answered already by cy" in again.text) == (409, True)
+    assert (again.status_code, "was already answered by cy" in again.text) == (409, True)
     assert office.agent().resume_sync(outcome.run).answer == "paid i1"
     replayed = httpx.post(address, **message)
-    assert (replayed.status_code, "nothing waits" in replayed.text or "settled" in replayed.text) == (409, True)
+    assert (replayed.status_code, "nothing is waiting" in replayed.text or "settled" in replayed.text) == (409, True)
 
 
 def test_a_forged_answer_is_not_taken(office: Office, serve: Serve) -> None:

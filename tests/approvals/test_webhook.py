@@ -252,7 +252,7 @@ def test_without_a_good_secret_no_webhook_is_made(monkeypatch: pytest.MonkeyPatc
 
 def test_an_address_that_is_none_is_refused() -> None:
     """Only http and https."""
-    with pytest.raises(BadInput, match="no http or https address"):
+    with pytest.raises(BadInput, match="not an http or https address"):
         Webhook("file:///etc/passwd", SECRET)
 
 

@@ -66,7 +66,7 @@ def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: 
     assert (status, "no kind of event begins with 'bogus': run, budget, key, step" in err) == (2, True), err
     evidence.write("trace.jsonl", [b"nonsense\n", *evidence.spine[1:]])
     status, _, err = audit("show", "last")
-    assert (status, "`scaffold audit verify` says what can still be believed" in err) == (2, True), err
+    assert (status, "`scaffold audit verify` tells which part of it can still be trusted" in err) == (2, True), err
     evidence.write("trace.jsonl", evidence.spine)
     content = evidence.folder / "content.jsonl"
     content.unlink()
@@ -122,7 +122,7 @@ def test_prune_says_what_would_go_and_does_it_only_when_told(audit: Command, evi
     """Without --yes nothing changes; with it the content is gone and the run verifies."""
     before = {path.name: path.read_bytes() for path in evidence.folder.iterdir() if path.is_file()}
     status, out, _ = audit("prune", "last", "--mentioning", "a-2")
-    assert (status, "would remove the content of" in out, "--yes does it" in out) == (0, True, True)
+    assert (status, "would remove the content of" in out, "add --yes to remove it" in out) == (0, True, True)
     assert {path.name: path.read_bytes() for path in evidence.folder.iterdir() if path.is_file()} == before
     status, out, _ = audit("prune", "last", "--mentioning", "a-2", "--yes", "--json")
     (row,) = json.loads(out)
@@ -210,11 +210,11 @@ def test_a_key_comes_from_a_file_the_environment_or_a_command(
 @pytest.mark.parametrize(
     ("said", "why"),
     [
-        ("env:NOT_THERE", "holds no signing key"),
-        ("command:", "names no program"),
+        ("env:NOT_THERE", "is not a signing key"),
+        ("command:", "does not name a program"),
         ("command:/no/such/program", "cannot be run"),
         ("command:false", "ended with status 1"),
-        ("command:echo hello", "is no verifier line"),
+        ("command:echo hello", "is not a verifier line"),
         ("missing", "cannot read the signing key"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_command_that_stops_signing_leaves_the_action_undone(solve: Command, t
     status, _, err = solve("solve", "task.yaml", "--key", f"command:{script}")
     assert (status, "ended with status 3" in err) == (5, True), err
     _, out, _ = solve("audit", "show", "last")
-    assert "it was not begun" in out
+    assert "it was not started" in out
 
 
 def test_a_signed_run_that_goes_on_without_its_key_says_so(
@@ -285,9 +285,9 @@ def test_heads_are_held_against_the_run_that_they_are_of(solve: Command) -> None
     (alone,) = {head.run for head, _ in whole_notes(Path("other").read_text())}
     run = next(each for each in runs if each != alone)
     status, out, err = solve("audit", "verify", run, "--against", "other")
-    assert (status, out, f"none of run {run}: {alone}" in err) == (2, "", True), err
+    assert (status, out, f"not of run {run}, but of {alone}" in err) == (2, "", True), err
     Path("empty").touch()
-    assert "holds no signed heads" in solve("audit", "verify", run, "--against", "empty")[2]
+    assert "has no signed heads" in solve("audit", "verify", run, "--against", "empty")[2]
     assert solve("audit", "verify", run, "--against", "file:all")[0] == 0
 
 

@@ -124,25 +124,28 @@ def test_the_run_as_it_was_is_verified(tmp_path: Path) -> None:
     assert found.ok, found.sentence()
 
 
-NOT_ASKED, NOBODY_GAVE = "answers nothing that was asked", "was cleared by an approval that nobody gave"
+NOT_ASKED, NOBODY_GAVE = "does not answer any question", "was cleared by an approval that nobody gave"
 NOBODY = "asked for a person, and nobody approved"
-OTHER_CALL, OTHER_CLEARANCE = "was cleared for another call", "was begun with a clearance for something else"
+OTHER_CALL, OTHER_CLEARANCE = "was cleared for another call", "was started with a clearance for something else"
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         # what was said against it
-        ([with_("plan read", digest="x")], "a plan was allowed, and the review of the plan was of something else"),
+        ([with_("plan read", digest="x")], "a plan was allowed, and the review of the plan was for something else"),
         ([with_("plan read", decision="block")], "a plan was allowed, and the review of the plan said block"),
-        ([with_("pay read", digest="x")], "pay was cleared, and the review of the action was of something else"),
+        ([with_("pay read", digest="x")], "pay was cleared, and the review of the action was for something else"),
         ([with_("pay read", decision="block")], "pay was cleared, and the review of the action said block"),
         ([with_("send read in full", decision="revise")], "the review of the plan said revise"),
         ([with_("send read", decision="resample")], "the review of the action said resample"),
         ([with_("send read", decision="halt")], "the review of the action said halt"),
-        ([without("plan")], "a plan was decided on that was not proposed"),
-        ([with_("plan decided", digest="x")], "a plan was decided on that was not proposed"),
-        ([without("plan", "plan read", "plan asked", "plan approved")], "a plan was decided on that was not proposed"),
+        ([without("plan")], "a plan was decided on that was never proposed"),
+        ([with_("plan decided", digest="x")], "a plan was decided on that was never proposed"),
+        (
+            [without("plan", "plan read", "plan asked", "plan approved")],
+            "a plan was decided on that was never proposed",
+        ),
         # people
         ([without("plan asked", "plan approved")], f"a plan was allowed, and the review of the plan {NOBODY}"),
         ([with_("plan approved", granted=False)], f"a plan was allowed, and the review of the plan {NOBODY}"),
@@ -180,25 +183,25 @@ OTHER_CALL, OTHER_CLEARANCE = "was cleared for another call", "was begun with a 
         ([from_("send approved", at=LATE)], "the approval q2 was given after it had expired"),
         ([from_("send cleared", at=LATE)], "the approval q2 had expired"),
         ([with_("send asked", needs=2)], "by too few of them"),
-        ([with_("send asked", approvers=["ben"])], "was not given by those who may"),
+        ([with_("send asked", approvers=["ben"])], "was not given by people who may approve"),
         # clearances
         ([with_("send cleared", digest="a")], f"send {OTHER_CALL}"),
         ([with_("send cleared", action="pay")], f"pay {OTHER_CALL}"),
         ([with_("send begun", digest="a")], f"send {OTHER_CLEARANCE}"),
         ([with_("send begun", action="pay")], f"pay {OTHER_CLEARANCE}"),
         ([with_("send", effect="read")], f"send {OTHER_CLEARANCE}"),
-        ([without("send cleared")], "send was begun without a clearance"),
-        ([before("send done", honest()["send begun"])], "send was begun without a clearance"),
-        ([without("send read in full", "send read")], "send was cleared, and no monitor had read it"),
+        ([without("send cleared")], "send was started without a clearance"),
+        ([before("send done", honest()["send begun"])], "send was started without a clearance"),
+        ([without("send read in full", "send read")], "send was cleared, but no monitor had read it"),
         ([with_("send read in full", subject="observation"), without("send read")], "no monitor had read it"),
         (
             [without("plan read", "plan asked", "plan approved", "pay read"), with_("pay cleared", approval="")],
-            "pay was cleared, and no monitor had read it",
+            "pay was cleared, but no monitor had read it",
         ),
         ([before("end", *(honest()[f"send {what}"] for what in ("cleared", "begun", "done")))], f"send {OTHER_CALL}"),
         (
             [without("pay read"), with_("pay", plan="9"), with_("pay cleared", approval="")],
-            "pay was cleared, and no monitor had read it",
+            "pay was cleared, but no monitor had read it",
         ),
         (
             [
@@ -212,17 +215,20 @@ OTHER_CALL, OTHER_CLEARANCE = "was cleared for another call", "was begun with a 
             f"send {OTHER_CALL}",
         ),
         # outcomes
-        ([without("send begun")], "send has an outcome and was never begun"),
-        ([with_("send done", digest="a")], "send has an outcome and was never begun"),
-        ([before("send done", WITHDRAWN, BEGUN_ANEW)], "send was begun without a clearance"),
-        ([before("send begun", WITHDRAWN)], "send was withdrawn and never begun"),
-        ([before("send done", WITHDRAWN)], "send has an outcome and was never begun"),
-        ([without("send done")], "the run ended as solved with an action unfinished"),
-        ([with_("send done", kind="action.refused", decision="block", status="")], "may have happened, and is called"),
-        ([lambda events: events.update(more={"kind": "noted", "key": "3"})], "the run goes on after its end"),
+        ([without("send begun")], "send has an outcome but was never started"),
+        ([with_("send done", digest="a")], "send has an outcome but was never started"),
+        ([before("send done", WITHDRAWN, BEGUN_ANEW)], "send was started without a clearance"),
+        ([before("send begun", WITHDRAWN)], "send was withdrawn but never started"),
+        ([before("send done", WITHDRAWN)], "send has an outcome but was never started"),
+        ([without("send done")], "the run ended as solved with an unfinished action"),
+        (
+            [with_("send done", kind="action.refused", decision="block", status="")],
+            "may have happened, but is recorded as",
+        ),
+        ([lambda events: events.update(more={"kind": "noted", "key": "3"})], "the run continues after its end"),
         # the budget
-        ([with_("start", bounds={"actions": 1.0})], "send was begun beyond the budget: 2 actions would be taken"),
-        ([with_("start", bounds={"usd": 3.0})], "send was begun beyond the budget: 4 usd would be taken"),
+        ([with_("start", bounds={"actions": 1.0})], "send was started beyond the budget: 2 actions would be used"),
+        ([with_("start", bounds={"usd": 3.0})], "send was started beyond the budget: 4 usd would be used"),
     ],
 )
 def test_what_went_past_the_gate_is_found_in_a_whole_chain(tmp_path: Path, changes: list[Change], said: str) -> None:
@@ -323,7 +329,7 @@ def test_what_has_no_outcome_is_counted(tmp_path: Path) -> None:
     """An action that was begun and is not known to have ended may have happened."""
     found = verified(tmp_path, without("send done"), with_("end", status="failed"))
     assert (found.ok, found.unfinished) == (True, 1)
-    assert "1 action begun without an outcome" in found.sentence()
+    assert "1 action started without an outcome" in found.sentence()
 
 
 def step(kind: str, key: str = "9", *, tokens: int | None = None, used: int | None = None, **more: Any) -> Event:
@@ -362,19 +368,19 @@ RESUMED = {"kind": "run.resumed", "owner": "another"}
                 RESUMED,
                 step("asked", "8", tokens=30, ledger="oversight"),
             ],
-            "60 tokens would be taken, and the budget is 50",
+            "60 tokens would be used, but the budget is 50",
         ),
         ([step("asked", tokens=50, ledger="oversight")], ""),
-        ([step("asked", tokens=51, ledger="oversight")], "51 tokens would be taken, and the budget is 50"),
+        ([step("asked", tokens=51, ledger="oversight")], "51 tokens would be used, but the budget is 50"),
         ([step("asked", "8", tokens=100), step("asked", tokens=50, ledger="oversight")], ""),
         (
             [step("asked", "8", tokens=60, ledger="oversight", usd=1.0)],
-            "60 tokens would be taken, and the budget is 50",
+            "60 tokens would be used, but the budget is 50",
         ),
         ([step("asked", usd=1.0)], ""),
-        ([step("asked", usd=1.5)], "5.5 usd would be taken, and the budget is 5"),
+        ([step("asked", usd=1.5)], "5.5 usd would be used, but the budget is 5"),
         ([step("asked", usd=0.5), step("reserved", usd=0.5, spent={"usd": 0.5})], ""),
-        ([step("asked", usd=0.5), step("reserved", usd=0.75, spent={"usd": 0.5})], "5.25 usd would be taken"),
+        ([step("asked", usd=0.5), step("reserved", usd=0.75, spent={"usd": 0.5})], "5.25 usd would be used"),
         ([step("asked", "8", usd=1.0), step("answered", "8", usage={"usd": 0.5}), step("asked", usd=0.5)], ""),
         ([step("asked", "8", usd=1.0), step("answered", "8", usage={"usd": 1.0}), step("asked", usd=0.5)], "5.5 usd"),
         ([step("asked", "8", usd=1.0, ledger="oversight"), step("asked", usd=1.0)], ""),
@@ -393,9 +399,9 @@ RAISED = {"kind": "budget.raised", "bounds": {"tokens": 200.0}}
     ("changes", "said"),
     [
         ([before("end", RAISED, step("asked", tokens=200))], ""),
-        ([before("end", RAISED, step("asked", tokens=201))], "201 tokens would be taken, and the budget is 200"),
-        ([before("end", RAISED, step("asked", usd=1.5))], "5.5 usd would be taken, and the budget is 5"),
-        ([before("end", step("asked", tokens=150), RAISED)], "150 tokens would be taken, and the budget is 100"),
+        ([before("end", RAISED, step("asked", tokens=201))], "201 tokens would be used, but the budget is 200"),
+        ([before("end", RAISED, step("asked", usd=1.5))], "5.5 usd would be used, but the budget is 5"),
+        ([before("end", step("asked", tokens=150), RAISED)], "150 tokens would be used, but the budget is 100"),
     ],
     ids=["within the new one", "beyond the new one", "of another kind", "too early"],
 )
@@ -409,8 +415,8 @@ def test_a_budget_holds_as_it_was_raised_and_since(tmp_path: Path, changes: list
     ("changes", "said"),
     [
         ([before("end", step("asked", t=65.0))], ""),
-        ([before("end", step("asked", t=66.0))], "a step was asked after the time was over: 66 s of 5 s"),
-        ([from_("send begun", t=66.0)], "send was begun after the time was over: 66 s of 5 s"),
+        ([before("end", step("asked", t=66.0))], "a step was asked after the time limit: at 66 s of 5 s"),
+        ([from_("send begun", t=66.0)], "send was started after the time limit: at 66 s of 5 s"),
         ([from_("send done", t=66.0)], ""),
     ],
     ids=["a step just in time", "a step", "an action", "an action that took long"],

@@ -132,7 +132,7 @@ def test_an_agent_of_langgraph_is_imported_reviewed_and_reported(
     assert "Ignore all previous instructions" in json.dumps(said)
     _, why, _ = audit("why", "last", "pay")
     assert "asked: Pay invoice A-1" in why
-    assert "read_invoice, performed, outside our trust" in why
+    assert "read_invoice, performed, untrusted" in why
     assert audit("report", "last", "-o", str(tmp_path / "run.html"))[0] == 0
     assert "imported already" in audit("import", str(LANGGRAPH))[1]
 
@@ -314,7 +314,7 @@ def test_calls_that_only_messages_tell_of_are_actions(tmp_path: Path) -> None:
     )
     deeds = {each.name: each for each in story.items if isinstance(each, Deed)}
     assert (deeds["pay"].arguments, deeds["pay"].value, deeds["pay"].error) == ({"cents": 9}, "paid", "")
-    assert deeds["post"].error == "its result is not told"
+    assert deeds["post"].error == "its result is not recorded"
 
 
 def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> None:
@@ -339,16 +339,19 @@ def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "holds no spans"),
-        (b"{}", "holds no spans"),
-        (b"not a trace at all", "holds no OTLP spans"),
-        (b'{"resourceSpans": 3}', "holds no OTLP spans"),
-        (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}', "holds no OTLP spans"),
+        (b"", "has no spans"),
+        (b"{}", "has no spans"),
+        (b"not a trace at all", "has no readable OTLP spans"),
+        (b'{"resourceSpans": 3}', "has no readable OTLP spans"),
+        (
+            b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"startTimeUnixNano": "soon"}]}]}]}',
+            "has no readable OTLP spans",
+        ),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /"}]}]}]}', "none of a model's answer"),
         (gzip.compress(b"{}"), "it is compressed: unpack it first"),
-        (b"PK\x03\x04 not a zip", "no Inspect log"),
-        (b'{"eval": {}, "samples": [{}]}', "no Inspect log"),
-        (b'{"eval": 3, "samples": [', "no Inspect log"),
+        (b"PK\x03\x04 not a zip", "not a readable Inspect log"),
+        (b'{"eval": {}, "samples": [{}]}', "not a readable Inspect log"),
+        (b'{"eval": 3, "samples": [', "not a readable Inspect log"),
     ],
 )
 def test_what_cannot_be_read_is_bad_input(

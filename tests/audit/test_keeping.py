@@ -140,7 +140,7 @@ def test_without_the_key_an_encrypted_run_is_not_resumed_and_not_guessed_about(
     monkeypatch.setenv(VARIABLE, KEY)
     run = agent("Zoe").solve_sync(Task(prompt="Pay")).run
     monkeypatch.delenv(VARIABLE)
-    with pytest.raises(TraceDamaged, match=f"encrypted, and .{VARIABLE} holds no key"):
+    with pytest.raises(TraceDamaged, match=f"encrypted, and .{VARIABLE} is not set"):
         agent().resume_sync(run)
     with pytest.raises(BadInput, match="encrypted"):
         elsewhere(journal, 0.0)
@@ -202,7 +202,7 @@ def test_an_ended_run_is_compressed_and_everything_reads_it(tmp_path: Path, agen
     (packed,) = parts_of(folder)
     assert not (folder / CONTENT).exists()
     assert (packed.suffix, packed.stat().st_mode & 0o777) == (".gz", 0o600)
-    assert verify_run(folder).sentence().endswith("unsigned: shows damage, not forgery")
+    assert verify_run(folder).sentence().endswith("unsigned: this shows damage, not forgery")
     assert agent(journal=journal).resume_sync(outcome.run).answer == outcome.answer
     assert len(Measured().read([folder]).groups) == 1
     assert [each.arguments for each in elsewhere(journal, 0.0) if each.run == outcome.run] == [
@@ -236,11 +236,11 @@ def test_nothing_is_pruned_by_what_cannot_be_read(
     run = agent("Zo").solve_sync(Task(prompt="Pay Zo")).run
     folder = tmp_path / "runs" / run
     monkeypatch.setenv(VARIABLE, OTHER)
-    with pytest.raises(BadInput, match=r"opens with no key in [$]SCAFFOLD_CONTENT_KEY"):
+    with pytest.raises(BadInput, match=r"cannot be decrypted with the key in [$]SCAFFOLD_CONTENT_KEY"):
         prune_mentions(folder, ["Zo"])
-    with pytest.raises(TraceDamaged, match="the content of line 1 opens with no key"):
+    with pytest.raises(TraceDamaged, match="the content of line 1 cannot be decrypted with the key"):
         list(links(folder))
-    assert "line 1 of content.jsonl opens with no key" in verify_run(folder).sentence()
+    assert "line 1 of content.jsonl cannot be decrypted with the key" in verify_run(folder).sentence()
     monkeypatch.setenv(VARIABLE, f"{OTHER},{KEY}")
     content = (folder / CONTENT).read_bytes()
     (folder / CONTENT).unlink()
@@ -427,7 +427,7 @@ def test_compressing_that_fails_costs_no_outcome(
 
 def test_patterns_that_are_none_are_bad_input() -> None:
     """A pattern that cannot be read, or finds everything, is said when the task is read."""
-    for pattern, said in (("(", "no regular expression"), ("x*", "finds the empty text")):
+    for pattern, said in (("(", "not a regular expression"), ("x*", "matches empty text")):
         with pytest.raises(ValueError, match=said):
             Task.model_validate({"prompt": "x", "redact": {"patterns": [pattern]}})
 

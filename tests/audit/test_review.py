@@ -311,7 +311,7 @@ def test_a_content_of_another_form_is_named_and_passed_over(tmp_path: Path) -> N
     run = asyncio.run(_imported(journal, odd))
     found = again(journal, run, Watch(phrases=["nobody will notice"]))
     (said,) = found.unread
-    assert said.startswith("event 5: its content is not as it should be: ValidationError")
+    assert said.startswith("event 5: its content has an unexpected form: ValidationError")
     assert [row.verdict.decision for row in found.rows] == ["resample"]
 
 
@@ -370,8 +370,8 @@ def test_the_command_asks_the_judge_that_it_is_given(tmp_path: Path, capsys: pyt
     ("monitors", "said"),
     [
         (["wach"], "no monitor named 'wach'"),
-        (["watch={"], "is no JSON"),
-        (["watch=[]"], "are no settings"),
+        (["watch={"], "is not JSON"),
+        (["watch=[]"], "is not a mapping of settings"),
         (["selfmodel", "selfmodel"], "named twice"),
         (["watch"], "watches for nothing"),
     ],

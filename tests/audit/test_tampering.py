@@ -129,7 +129,7 @@ def assert_it_shows(whole: Evidence, changed: Evidence) -> None:
         if not found.ok:
             assert found.findings
         if found.state in {"altered", "rolled back", "newer format"}:
-            assert not any("resume` goes on" in each.said for each in found.findings)
+            assert not any("resume` continues it" in each.said for each in found.findings)
 
 
 REPEATED = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -278,7 +278,7 @@ def test_a_trace_begins_once(evidence: Evidence, change: Callable[[list[Any]], l
 )
 def test_a_key_that_was_copied_badly_is_said_to_be_none(evidence: Evidence, change: Any) -> None:
     """It would fit no signature, and the run would be said to be forged."""
-    with pytest.raises(BadInput, match="is no verifier line"):
+    with pytest.raises(BadInput, match="is not a verifier line"):
         verify_run(evidence.folder, key="+".join(change(*evidence.key.split("+", 2))))
 
 
@@ -301,7 +301,7 @@ def test_content_of_no_event_is_altered(evidence: Evidence) -> None:
         evidence.write(CONTENT, [*contents[:at], more, *contents[at:]])
         found = checked(evidence, BOTH)
         assert (found.state, found.content_altered, found.line) == ("content altered", 1, at + 1)
-        assert f"line {at + 1} of {CONTENT} belongs to no event" in found.sentence()
+        assert f"line {at + 1} of {CONTENT} does not belong to any event" in found.sentence()
 
 
 @pytest.mark.parametrize(("name", "state"), [(SPINE, "altered"), (CONTENT, "content altered")])
@@ -384,7 +384,7 @@ def test_a_review_in_which_nobody_said_anything_clears_nothing(evidence: Evidenc
     (evidence.folder / HEADS).unlink()
     (evidence.folder / CONTENT).unlink()
     found = checked(evidence, frozenset())
-    assert (found.state, "no monitor said anything" in found.sentence()) == ("misconduct", True)
+    assert (found.state, "without a verdict of any monitor" in found.sentence()) == ("misconduct", True)
 
 
 def test_heads_out_of_order_are_altered(evidence: Evidence) -> None:
@@ -393,15 +393,15 @@ def test_heads_out_of_order_are_altered(evidence: Evidence) -> None:
     evidence.write(HEADS, [second, first, *rest])
     found = checked(evidence, KEY)
     assert (found.ok, found.state) == (False, "altered")
-    assert "its signed heads stand out of order" in found.sentence()
+    assert "its signed heads are out of order" in found.sentence()
 
 
 @pytest.mark.parametrize(
     ("kind", "change", "state", "said"),
     [
-        ("run.started", {"format": 999}, "newer format", "it is of format 999"),
+        ("run.started", {"format": 999}, "newer format", "it has format 999"),
         ("run.started", {"run": "another"}, "altered", "it is the trace of run another"),
-        ("key.changed", {"before": "another"}, "altered", "it names another key before than there was"),
+        ("key.changed", {"before": "another"}, "altered", "it names another previous key than the one before"),
     ],
 )
 def test_a_first_event_or_a_key_that_says_otherwise_is_told(
@@ -425,9 +425,9 @@ def test_a_forged_budget_of_oversight_and_time_is_found(evidence: Evidence) -> N
     events = [json.loads(line) for line in evidence.spine]
     last = {"kind": "step.asked", "at": 1.0, "t": 5000.0, "key": "9", "step": "solve", "tokens": 10}
     for bounds, said in (
-        ({"seconds": 3600.0}, "after the time was over"),
-        ({"tokens": 9}, "10 tokens would be taken, and the budget is 9"),
-        ({"steps": 0}, "1 steps would be taken"),
+        ({"seconds": 3600.0}, "after the time limit"),
+        ({"tokens": 9}, "10 tokens would be used, but the budget is 9"),
+        ({"steps": 0}, "1 steps would be used"),
     ):
         forged = [{**events[0], "bounds": bounds}, *events[1:-1], last, events[-1]]
         evidence.write(SPINE, sealed_anew([json.dumps(each).encode() for each in forged], lambda each: each))
@@ -491,7 +491,7 @@ def test_content_that_a_killed_resume_left_is_torn_and_not_altered(evidence: Evi
     evidence.write(CONTENT, [*(line for line in contents if json.loads(line)["seq"] <= paused), left])
     found = checked(evidence, KEY)
     assert (found.ok, found.state, found.content_altered) == (False, "torn tail", 0)
-    assert "never written, or cut off" in found.sentence()
+    assert "it was never written, or was cut off" in found.sentence()
     assert verify_run(evidence.folder, key=evidence.key, running=True).ok  # whoever goes on is about to write its line
     journal = FileJournal(evidence.folder.parent)
 

@@ -159,7 +159,7 @@ def test_the_command_tells_it_as_text_and_as_json(folder: Path, capsys: pytest.C
         "performed",
         "asked: Pay Bob",
         "goal, constraint: pay nobody twice",
-        "argument account = DE02 belongs to Bob, from action:0, outside our trust",
+        "argument account = DE02 belongs to Bob, from action:0, untrusted",
         "samples agreed",
         "verdict of careful",
         "Ann approved it: fine",

@@ -133,10 +133,10 @@ def test_a_file_belongs_to_one_model(tmp_path: Path) -> None:
     path = tmp_path / "said.jsonl"
     asked(path)
     other = Dice(msgspec.structs.replace(PLAIN, model="other"))
-    with pytest.raises(BadInput, match="holds the answers of stage:m, not of stage:other"):
+    with pytest.raises(BadInput, match="has the answers of stage:m, not of stage:other"):
         Cached(other, path)
     path.write_text("prompt: hello\n")
-    with pytest.raises(BadInput, match="is no file of recorded answers"):
+    with pytest.raises(BadInput, match="is not a file of recorded answers"):
         Cached(Dice(), path)
 
 
@@ -325,13 +325,13 @@ def test_a_file_that_becomes_anothers_costs_the_cache_not_the_answer(tmp_path: P
     run(Cached(Scripted("x"), other), ask("two", seed=1))
     other.replace(path)
     before = path.read_bytes()
-    with pytest.warns(UserWarning, match="neither found nor kept"):
+    with pytest.warns(UserWarning, match="neither looked up nor kept"):
         run(cached, ask("two", seed=1))
     run(cached, ask("three", seed=1))
     assert dice.asked == [1, 1, 1]
     assert path.read_bytes() == before
     path.write_text("something else\n")
-    with pytest.raises(BackendUnavailable, match="is no file of recorded answers"):
+    with pytest.raises(BackendUnavailable, match="is not a file of recorded answers"):
         run(recorded, ask("two", seed=1))
 
 
@@ -463,9 +463,9 @@ def test_a_recording_answers_other_seeds_in_turn(tmp_path: Path) -> None:
 
 def test_there_is_no_recording_where_there_is_no_file(tmp_path: Path) -> None:
     """Replaying what does not exist says so before the run."""
-    with pytest.raises(BadInput, match="record them first"):
+    with pytest.raises(BadInput, match="record some first"):
         Recorded(tmp_path / "nothing.jsonl")
-    with pytest.raises(ValueError, match="may add"):
+    with pytest.raises(ValueError, match="to add answers"):
         AnswerFile(tmp_path / "x").add([])
 
 
@@ -476,9 +476,9 @@ def test_what_is_no_file_of_answers_is_refused_at_once(tmp_path: Path) -> None:
     long.write_bytes(bytes(200_000))
     deep.write_bytes(b'{"format": 1, "profile": ' + b"[" * 50_000 + b"\n")
     for path in (tmp_path, pipe, Path("/dev/zero"), long, deep):
-        with pytest.raises(BadInput, match=f"'{path}' is no file"):
+        with pytest.raises(BadInput, match=f"'{path}' is not a file"):
             Recorded(path)
-        with pytest.raises(BadInput, match=f"'{path}' is no file"):
+        with pytest.raises(BadInput, match=f"'{path}' is not a file"):
             Cached(Dice(), path)
 
 

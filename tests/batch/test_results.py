@@ -38,7 +38,7 @@ def test_a_run_whose_end_cannot_be_written_down_stays_noted_as_open(room: int, t
         results.begin("1", "r", "a")
         with (
             no_room(room),
-            pytest.raises(JournalFailed, match=r"cannot write to .*results.jsonl: .*run again to go on"),
+            pytest.raises(JournalFailed, match=r"cannot write to .*results.jsonl: .*run again to continue"),
         ):
             results.end(row("unavailable"))
     with Results(path, "b") as again:

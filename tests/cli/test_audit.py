@@ -173,12 +173,12 @@ def _going_on(events: list[dict[str, object]]) -> list[dict[str, object]]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_without("action.cleared"), "begun without a clearance"),
-        (_twice("action.intent"), "begun without a clearance"),
-        (_without("action.intent"), "was never begun"),
-        (_without("plan.proposed"), "was not proposed"),
+        (_without("action.cleared"), "started without a clearance"),
+        (_twice("action.intent"), "started without a clearance"),
+        (_without("action.intent"), "was never started"),
+        (_without("plan.proposed"), "was never proposed"),
         (_blocking, "the review of the action said block"),
-        (_going_on, "goes on after its end"),
+        (_going_on, "continues after its end"),
     ],
 )
 def test_a_chain_that_was_sealed_anew_still_shows_the_gate_passed(

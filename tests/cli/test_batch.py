@@ -118,12 +118,12 @@ def test_a_bad_line_is_named_and_stops_no_other(here: Scaffold, lines: Callable[
     assert len(rows(folder, "ask.results.jsonl")) == 2
     for said in (
         "in.jsonl:2: is not JSON",
-        "in.jsonl:4: 'a' stands there twice",
+        "in.jsonl:4: 'a' appears twice",
         "in.jsonl:5: NaN",
-        "in.jsonl:6: is no",
-        "in.jsonl:7: holds half of a surrogate pair",
-        "inputs.a: inf is no number",
-        "in.jsonl:9: has a number of too many digits",
+        "in.jsonl:6: should be",
+        "in.jsonl:7: contains half of a surrogate pair",
+        "inputs.a: inf is not a number",
+        "in.jsonl:9: has a number with too many digits",
     ):
         assert said in ran.err
     assert "Traceback" not in ran.err
@@ -138,8 +138,8 @@ def test_a_line_that_does_not_fit_the_template_is_named(
     ran = here("batch", "ask.yaml", "--inputs", "in.jsonl")
     assert ran.status == 2
     assert "in.jsonl:2: ask.yaml:6: untrusted.0: there is no input 'mail'; did you mean 'male'?" in ran.err
-    assert "in.jsonl:4: the id 'mail' stands on line 3 too" in ran.err
-    assert "in.jsonl:5: `id` is a name or a number" in ran.err
+    assert "in.jsonl:4: the id 'mail' is also on line 3: ids must be unique" in ran.err
+    assert "in.jsonl:5: `id` should be a name or a number" in ran.err
     assert {row["id"] for row in rows(folder, "ask.results.jsonl")} == {"1", "mail"}
 
 
@@ -181,7 +181,7 @@ def test_results_of_another_batch_are_refused(here: Scaffold, lines: Callable[..
     lines({"country": "Italy"})
     ran = here("batch", "ask.yaml", "--inputs", "in.jsonl", "--results", "r.jsonl")
     assert ran.status == 2
-    assert "in.jsonl:1: r.jsonl holds the id '1' with another input" in ran.err
+    assert "in.jsonl:1: r.jsonl has the id '1' with other inputs" in ran.err
     assert (folder / "r.jsonl").read_text() == before
 
 
@@ -194,7 +194,7 @@ def test_a_file_that_is_no_results_is_left_alone(
     (folder / "two.jsonl").write_text('{"country": "Italy"}\n')
     ran = here("batch", "ask.yaml", "--inputs", "two.jsonl", "--results", "in.jsonl")
     assert ran.status == 2
-    assert "in.jsonl:1 is no result of a batch" in ran.err
+    assert "in.jsonl:1 is not a result of a batch" in ran.err
     assert (folder / "in.jsonl").read_text() == content
 
 
@@ -272,7 +272,7 @@ def test_a_batch_that_was_cut_off_goes_on(
     _, err = process.communicate(timeout=30)
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "run it again to go on" in err
+        assert "run it again to continue" in err
     assert len(rows(folder, "slow.results.jsonl")) < 4
     assert here("batch", "slow.yaml", "--inputs", "in.jsonl", "-j", "4").status == 0
     assert sorted((folder / "paid.txt").read_text().splitlines()) == ["A 100", "B 100", "C 100", "D 100"]
@@ -290,7 +290,7 @@ def test_an_interrupt_pauses_what_is_under_way(lines: Callable[..., Path], folde
     before = time.monotonic()
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, "pausing; once more to leave at once" in err) == (130, True)
+    assert (process.returncode, "pausing; press Ctrl-C once more to leave at once" in err) == (130, True)
     assert time.monotonic() - before < 10
     runs = list((folder / ".scaffold/runs").glob("*/"))
     assert [events_of(run)[-1] for run in runs] == ["run.paused"] * 2
@@ -395,8 +395,8 @@ def test_files_that_are_missing_or_named_twice_are_told(here: Scaffold, folder: 
     """Each is a fault of its own, and the others are solved."""
     ran = here("batch", "think.yaml", "think.yaml", "none.yaml")
     assert ran.status == 2
-    assert "think.yaml: is named twice" in ran.err
-    assert "none.yaml: there is no such file" in ran.err
+    assert "think.yaml: is given twice" in ran.err
+    assert "none.yaml: no such file" in ran.err
     assert [row["id"] for row in rows(folder, "think.results.jsonl")] == ["think.yaml"]
 
 
@@ -416,6 +416,6 @@ def test_a_run_that_is_gone_is_begun_anew_on_request(here: Scaffold, lines: Call
     shutil.rmtree(folder / ".scaffold/runs")
     ran = here("batch", "quick.yaml", "--inputs", "in.jsonl")
     assert ran.status == 2
-    assert "--retry begins it anew" in ran.err
+    assert "--retry starts it again" in ran.err
     assert here("batch", "quick.yaml", "--inputs", "in.jsonl", "--retry").status == 6
     assert len({row["run"] for row in rows(folder, "quick.results.jsonl")}) == 2

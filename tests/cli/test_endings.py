@@ -72,7 +72,7 @@ def test_a_run_that_has_ended_says_so_and_loads_no_model(here: Scaffold, folder:
     (folder / "parity.safetensors").write_bytes(b"")
     again = here("resume", "last", "--json")
     assert (again.status, again.json) == (0, first)
-    assert f"run {first['run']} had ended already" in again.err
+    assert f"run {first['run']} had already ended" in again.err
 
 
 def test_a_verdict_is_told_in_json_with_its_reason(here: Scaffold, folder: Path) -> None:
@@ -174,12 +174,12 @@ def test_a_run_that_used_up_its_budget_is_given_more(here: Scaffold, folder: Pat
 @pytest.mark.parametrize(
     ("said", "wrong"),
     [
-        ("steps=1", "the run may use 1 steps already: a run that goes on can be given more, not 1"),
+        ("steps=1", "the run's limit on steps is already 1: a resumed run can be given more, not 1"),
         ("step=5", "budget step: "),
         ("steps=many", "budget steps: "),
-        ("steps=null", "budget steps: say how much"),
-        ("usd=3", "the run has no bound on 'usd'"),
-        ("oversight.tokens=5", "the run may use 1,000,000 oversight.tokens already"),
+        ("steps=null", "budget steps: give an amount"),
+        ("usd=3", "the run has no limit on 'usd'"),
+        ("oversight.tokens=5", "the run's limit on oversight.tokens is already 1,000,000"),
         ("steps", "'steps' is not name=value"),
     ],
 )
@@ -293,11 +293,11 @@ def test_closed_and_full_streams_are_no_fault_of_our_own(folder: Path, redirecti
         check=False,
     )
     assert done.returncode == status, done.stderr
-    assert "fault of scaffold" not in done.stdout + done.stderr
+    assert "bug in scaffold" not in done.stdout + done.stderr
     said = (
-        r"error: the run ended as solved, and its answer cannot be written to standard output: No space left on device"
+        r"error: the run ended as solved, but its answer cannot be written to standard output: No space left on device"
     )
-    again = r"it is kept, and shown again by: scaffold resume \d{8}-\S+"
+    again = r"it is kept; show it again with: scaffold resume \d{8}-\S+"
     assert status == 0 or re.fullmatch(f"{said}; {again}", done.stderr.splitlines()[-1])
     assert b'"status":"solved"' in lines_of(only_run(folder))[-1]
 

@@ -115,7 +115,7 @@ def test_cases_and_choices_can_be_added(here: Scaffold, suite: Callable[..., Non
     suite(SUITE, {**CASES[0], "expected": 3})
     ran = here("eval", "suite.yaml")
     assert ran.status == 2
-    assert "cases.jsonl:1: suite.results.jsonl holds the id 'direct/good/none/one' with another input" in ran.err
+    assert "cases.jsonl:1: suite.results.jsonl has the id 'direct/good/none/one' with other inputs" in ran.err
     suite(SUITE.replace("scorer: number", "scorer: exact"))
     assert "another batch" in here("eval", "suite.yaml").err
 
@@ -154,14 +154,14 @@ FAULTS = [
     (("[direct]", "[dirct]"), "suite.yaml:9: matrix.planner.dirct: no planner named 'dirct'; did you mean 'direct'"),
     (("good: {use: s", "good: {use: z"), "suite.yaml:11: matrix.backends.good: no backend named 'zcripted'"),
     (("{none: []}", "{none: [rulez]}"), "suite.yaml:13: matrix.monitors.none: no monitor named 'rulez'"),
-    (("{none: []}", "[[rules]]"), "suite.yaml:13: matrix.monitors.0: is no name: give each a label"),
+    (("{none: []}", "[[rules]]"), "suite.yaml:13: matrix.monitors.0: is not a name: give each a label"),
     (("  budget", "  bugdet"), "suite.yaml:5: bugdet: is not known; did you mean 'budget'"),
     (("matrix:", "matrx:"), "suite.yaml:8: matrx: is not known; did you mean 'matrix'"),
     (("cases: cases.jsonl", ""), "suite.yaml:2: `cases` is missing"),
     (("cases.jsonl", "none.jsonl"), "none.jsonl: No such file or directory"),
-    (("scorer: number", "repeats: 0"), "suite.yaml:7: repeats: is a number from 1"),
+    (("scorer: number", "repeats: 0"), "suite.yaml:7: repeats: should be a whole number from 1"),
     (("  planner: ", "  planners: "), "matrix.planners: is not known; did you mean 'planner'"),
-    ((SUITE, "[]"), "a suite is a mapping"),
+    ((SUITE, "[]"), "a suite should be a mapping"),
 ]
 
 
@@ -184,7 +184,7 @@ def test_a_bad_case_is_told_once_and_stops_no_other(here: Scaffold, suite: Calla
     ran = here("eval", "suite.yaml")
     assert ran.status == 2
     assert ran.err.count("cases.jsonl:2: needs `expected`") == 1
-    assert ran.err.count("cases.jsonl:3: `expected` is a number") == 1
+    assert ran.err.count("cases.jsonl:3: `expected` should be a number") == 1
     assert len(rows(folder)) == 2
 
 
@@ -217,7 +217,7 @@ def test_what_cannot_be_compared_is_said(here: Scaffold, suite: Callable[..., No
     ran = here("eval", "compare", "suite.results.jsonl", "suite.results.jsonl", "--cell", "direct god none")
     assert (ran.status, "did you mean 'direct good none'" in ran.err) == (2, True)
     ran = here("eval", "compare", "suite.results.jsonl", "cases.jsonl")
-    assert (ran.status, "cases.jsonl:1 is no result" in ran.err) == (2, True)
+    assert (ran.status, "cases.jsonl:1 is not a result" in ran.err) == (2, True)
 
 
 def test_plots_are_drawn(here: Scaffold, suite: Callable[..., None], folder: Path) -> None:

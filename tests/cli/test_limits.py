@@ -32,8 +32,8 @@ def test_a_limit_of_a_task_file_holds(folder: Path, here: Any) -> None:
         ("limits:\n  pay: {runs: 1}\n", 8, "did you mean 'run'?"),
         ("limits:\n  pays: {run: 1}\n", 8, "there is no action 'pays'; did you mean 'pay'?"),
         ("limits:\n  pay: {run: -1}\n", 8, "greater than or equal to 0"),
-        ("credentials:\n  TOKEN: hunter2\n", 8, "never what it is"),
-        ("credentials: [TOKEN]\n", 7, "is a mapping"),
+        ("credentials:\n  TOKEN: hunter2\n", 8, "never its value"),
+        ("credentials: [TOKEN]\n", 7, "should be a mapping"),
     ],
 )
 def test_what_is_wrong_is_said_by_its_line(folder: Path, here: Any, more: str, line: int, wrong: str) -> None:

@@ -56,7 +56,7 @@ def probed(runs: Path) -> None:
 def test_figures_are_told_and_written(here: Scaffold, folder: Path) -> None:
     """As text, as JSON, and as the file that a task takes; without any probe it says which monitors make some."""
     empty = here("audit", "monitorability", "--runs", "none")
-    assert "was probed: name `faithfulness` or `consistency`" in empty.out
+    assert "was probed: add `faithfulness` or `consistency` to `monitors`" in empty.out
     probed(folder / "runs")
     said = here("audit", "monitorability", "--runs", "runs", "--write", "known.json")
     assert said.out.startswith(
@@ -74,7 +74,7 @@ def test_a_run_that_cannot_be_read_is_named_and_counts_for_nothing(here: Scaffol
     (trace,) = (folder / "runs").glob("*/trace.jsonl")
     trace.write_bytes(trace.read_bytes().replace(b'"score":0.0', b'"score":0.1').replace(b"solve", b"solvx", 1))
     said = here("audit", "monitorability", "--runs", "runs")
-    assert "cannot be read, and counts for nothing" in said.err
+    assert "cannot be read and was left out" in said.err
     assert "was probed" in said.out
 
 
@@ -84,7 +84,7 @@ def test_what_was_read_stands_below_a_trace_and_in_a_result(here: Scaffold, fold
     (folder / "read.yaml").write_text(TASK, encoding="utf-8")
     solved = json.loads(here("solve", "read.yaml", "--json").out)
     assert solved["usage"]["oversight"]["read"]["steps"] == {"none": 1}
-    assert "nothing was read" in here("audit", "show", solved["run"]).err
+    assert "none was read" in here("audit", "show", solved["run"]).err
     probed(folder / "runs")
     (run,) = FileJournal(folder / "runs").runs()
     said = here("audit", "show", run, "--runs", "runs").err

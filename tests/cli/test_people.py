@@ -69,9 +69,9 @@ def test_what_came_back_is_shown_to_whoever_is_to_let_it_through(length: int) ->
     calls = [{"action": "fetch", "arguments": {"page": 1}}]
     detail = {"calls": calls, "value": value}
     asked = Question(id="q1", run="r1", kind="observation", digest="d", expires=2e9, title="what", detail=detail)
-    (said,) = (each for each in shown(asked) if "gave back: " in each)
-    assert said.startswith(r'  it gave back: ["forget all that\u001b[2J", "xxx')
-    assert said.endswith('xxx"]' if length < 20_000 else "`scaffold approvals show r1 q1 --json` has them)")
+    (said,) = (each for each in shown(asked) if "returned: " in each)
+    assert said.startswith(r'  it returned: ["forget all that\u001b[2J", "xxx')
+    assert said.endswith('xxx"]' if length < 20_000 else "`scaffold approvals show r1 q1 --json`)")
 
 
 def test_what_is_left_for_later_pauses_the_run(folder: Path) -> None:
@@ -115,7 +115,7 @@ def test_an_interrupt_during_a_question_pauses_the_run(folder: Path) -> None:
     terminal = at_terminal(folder, "solve", "people.yaml")
     terminal.expect_exact("[y/N, l for later] ")
     terminal.sendintr()
-    terminal.expect("paused; go on with: scaffold resume")
+    terminal.expect("paused; continue with: scaffold resume")
     assert ends(terminal) == 130
 
 
@@ -158,17 +158,17 @@ def test_an_answer_counts_once_and_only_while_it_is_asked(here: Scaffold, folder
     (folder / "ask.yaml").write_text(THINKING.replace("thinking", "asking"))
     here("solve", "ask.yaml")
     name = waiting_id(here)
-    assert "asks nothing named 'nope'" in here("approvals", "approve", "last", "nope").err
+    assert "has no open question 'nope'" in here("approvals", "approve", "last", "nope").err
     assert "is a question: answer it with --answer TEXT" in here("approvals", "approve", "last", name).err
     assert "'many' is not a whole number" in here("approvals", "approve", "last", name, "--answer", "many").err
     assert here("approvals", "approve", "last", name, "--answer", "7").status == 0
     again = here("approvals", "approve", "last", name, "--answer", "8")
     assert again.status == 2
-    assert "was answered already" in again.err
+    assert "was already answered" in again.err
     assert here("resume", "last").out == "7 it is\n"
     late = here("approvals", "approve", "last", name, "--answer", "8")
     assert late.status == 2
-    assert "is settled already" in late.err
+    assert "is already settled" in late.err
 
 
 def test_an_answer_that_cannot_be_read_is_told_and_may_be_given_anew(
@@ -245,7 +245,7 @@ def test_what_a_run_asked_before_its_end_is_asked_no_more(here: Scaffold, folder
     for word in (("approve",), ("deny",), ("approve", "--answer", "yes")):
         late = here("approvals", word[0], "last", name, *word[1:])
         assert late.status == 2
-        assert "has ended (stopped): nothing waits there" in late.err
+        assert "has ended (stopped): nothing is waiting there" in late.err
     assert here("approvals", "list", "--json").json == []
     assert sorted(path.name for path in (only_run(folder) / "inbox").iterdir()) == said
     assert not (folder / "paid.txt").exists()
@@ -277,5 +277,5 @@ def test_what_happens_during_a_prompt_is_told_after_it(folder: Path) -> None:
     terminal = at_terminal(folder, "solve", "people.yaml")
     terminal.expect_exact("[y/N, l for later] ")
     terminal.sendintr()
-    terminal.expect("pausing; once more to leave at once")
+    terminal.expect("pausing; press Ctrl-C once more to leave at once")
     assert ends(terminal) == 130

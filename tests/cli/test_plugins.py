@@ -162,7 +162,7 @@ def test_a_strangers_plugin_without_a_card_is_listed_from_its_source(told: Calla
     }
     assert told("odd")["about"] == "Is odd."
     assert told("lost")["broken"] == "there is no module 'strange.nowhere'"
-    assert told("wrong")["broken"] == "its card is a dict, no Card"
+    assert told("wrong")["broken"] == "its card is a dict, not a Card"
     assert "strange" not in sys.modules
 
 
@@ -222,7 +222,7 @@ def rival(folder: Path) -> None:
 @pytest.mark.usefixtures("rival")
 def test_a_name_that_two_distributions_bring_is_told_and_not_used(here: Scaffold, folder: Path) -> None:
     """Which one is meant nobody can say: which comes first hangs on how a disk lists its folders."""
-    said = "the monitor 'asker' is brought by asker 1.0 and rival 3.0: uninstall one"
+    said = "the monitor 'asker' is provided by asker 1.0 and rival 3.0: uninstall one"
     assert f"broken: {said}" in here("plugins").out
     (folder / "task.yaml").write_text("prompt: a\nmonitors: [asker]\n")
     ran = here("solve", "task.yaml")
@@ -233,11 +233,11 @@ def test_a_name_that_two_distributions_bring_is_told_and_not_used(here: Scaffold
 @pytest.mark.parametrize(
     "said",
     [
-        "  numbers          broken: 'list' is no planner: a planner is a generator function",
-        "  asks_more        broken: 'asks_more' asks for 'more': a planner is given the task",
+        "  numbers          broken: 'list' is not a planner: a planner is a generator function (it contains `yield`)",
+        "  asks_more        broken: 'asks_more' needs 'more': a planner is called with the task",
         "  silent           broken: the class Silent has no `review`",
         "  endless          broken: the class Endless has no `close`",
-        "  numbers          broken: a list makes no backend: it has to be a class or a function",
+        "  numbers          broken: a list cannot make a backend: it should be a class or a function",
     ],
 )
 def test_what_has_not_the_shape_of_a_plugin_is_told(here: Scaffold, said: str) -> None:

@@ -77,7 +77,7 @@ def command(database: str, tmp_path: Path) -> Command:
 def test_a_run_in_a_database_is_approved_resumed_shown_and_verified(command: Command, database: str) -> None:
     """From solve to audit, by the commands that work on folders; the same invoice is not paid by a second run."""
     migrated = command("database", "migrate", database, runs=False)
-    assert "the tables are of version 1" in migrated.stdout, migrated.stderr
+    assert "the tables have version 1" in migrated.stdout, migrated.stderr
     waiting = command("solve", "task.yaml", "--json")
     assert waiting.returncode == 6, waiting.stderr
     run = json.loads(waiting.stdout)["run"]
@@ -94,7 +94,7 @@ def test_a_run_in_a_database_is_approved_resumed_shown_and_verified(command: Com
     assert "pay" in command("audit", "show", run[-6:], "--brief").stdout
     second = command("solve", "task.yaml")
     assert second.returncode == 3
-    assert f"it was done already, by run {run}" in second.stderr
+    assert f"it was already done, by run {run}" in second.stderr
 
 
 def test_the_command_that_is_named_goes_on_with_the_run(command: Command, cluster: Cluster) -> None:

@@ -112,6 +112,6 @@ def test_what_an_action_gave_back_and_nobody_could_keep_is_told(
     told = capsys.readouterr()
     assert told.out == "None\n"
     (said,) = [line for line in told.err.splitlines() if "performed tally()" in line]
-    assert "what it gave back cannot be recorded: the keys of a dict have to be text" in said
+    assert "its result cannot be recorded: the keys of a dict should be text" in said
     assert main(["audit", "show", "last", *runs]) == 0
     assert said.partition("] ")[2] in capsys.readouterr().out

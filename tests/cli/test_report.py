@@ -57,7 +57,7 @@ def test_what_cannot_be_done_is_said_in_a_line(here: Scaffold, folder: Path) -> 
         (("nothing",), "no run 'nothing'"),
         (("last", "-o", "nowhere/run.html"), "cannot write nowhere/run.html"),
         (("last", "-o", "."), "is a folder: name a file"),
-        (("last", "--key", "nothing.pem"), "cannot read the file of --key"),
+        (("last", "--key", "nothing.pem"), "cannot read nothing.pem, given by --key"),
         (("last", "--answers", "nothing"), "no run 'nothing'"),
     ]:
         ran = here("audit", "report", *words)

@@ -54,7 +54,7 @@ def test_a_persons_word_settles_what_is_unknown(here: Any, lost: str, word: str,
     assert refused["actions"][0]["status"] == "refused"
     assert f"scaffold settle {lost} 0 --happened    (or --did-not-happen)\n" in here("resume", lost).err
     said = here("settle", lost, "0", word)
-    assert (said.status, "by your word" in said.out) == (0, True)
+    assert (said.status, "as you say" in said.out) == (0, True)
     assert "scaffold settle" not in here("resume", lost).err
     assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == status
     assert here("audit", "verify", lost).status == 0
@@ -69,7 +69,8 @@ def test_of_two_people_who_differ_the_second_is_told(here: Any, lost: str, monke
         return said
 
     assert "counts" not in says("ann", "--happened")
-    assert "it did not happen, by your word; but it counts as happened, as ann says" in says("ben", "--did-not-happen")
+    counts = "it did not happen, as you say; but it counts as happened, because ann says so"
+    assert counts in says("ben", "--did-not-happen")
     assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == "refused"
     assert "counts" not in says("ann", "--did-not-happen")
     assert json.loads(here("solve", "losing.yaml", "--json").out)["actions"][0]["status"] == "performed"
@@ -89,7 +90,7 @@ def test_what_a_run_did_whose_trace_is_gone_is_settled_too(here: Any, lost: str,
 
 @pytest.mark.parametrize(
     ("arguments", "wrong"),
-    [(("0",), "--happened or --did-not-happen"), (("7", "--happened"), "no action at '7'; it has some at 0")],
+    [(("0",), "--happened or --did-not-happen"), (("7", "--happened"), "no action at '7'; its actions are at 0")],
 )
 def test_what_cannot_be_settled_is_said(here: Any, lost: str, arguments: tuple[str, ...], wrong: str) -> None:
     """Neither word, or a place without an action."""
@@ -104,7 +105,7 @@ def test_what_is_known_is_not_settled(folder: Path, here: Any) -> None:
     (folder / "up").touch()
     here("solve", "losing.yaml")
     said = here("settle", "last", "0", "--did-not-happen")
-    assert (said.status, "is known: performed" in said.err) == (2, True)
+    assert (said.status, "is known already: performed" in said.err) == (2, True)
 
 
 DYING = """
@@ -164,7 +165,7 @@ def died(folder: Path, scaffold: Any) -> str:
 @pytest.mark.parametrize(
     ("word", "answer", "statuses"),
     [
-        ("--happened", "None: it happened, as ME says; what it gave back is not known", ["performed"]),
+        ("--happened", "None: it happened, as ME says; its result is not known", ["performed"]),
         ("--did-not-happen", "it did not happen, as ME says (pay at 0); then paid", ["failed", "performed"]),
     ],
 )
@@ -195,7 +196,7 @@ def test_what_did_not_happen_may_be_tried_again_by_a_run_that_was_told_it_may_ha
     assert here("approvals", "approve", run, question["id"], "--answer", "done").status == 0
     resumed = here("resume", run)
     if word == "--happened":
-        assert "it was done already, or may have been, by this run at 0" in resumed.err
+        assert "it was already done, or may have been, by this run at 0" in resumed.err
     else:
         assert (resumed.status, resumed.out) == (0, "paid\n")
     assert (folder / "paid.txt").read_text() == ("" if word == "--happened" else "A")

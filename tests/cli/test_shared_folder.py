@@ -46,14 +46,14 @@ def test_a_run_that_is_not_ours_keeps_nobody_from_the_others(folder: Path, other
     assert ran(folder, "stop", newest).out == f"{newest} stops before its next action\n"
     pruned = ran(folder, "audit", "prune", "--older-than", "0h", "--unfinished")
     assert pruned.status == 1
-    assert f"{others.name}: passed over: .scaffold/runs/{others.name}/trace.jsonl cannot be used" in pruned.out
+    assert f"{others.name}: skipped: .scaffold/runs/{others.name}/trace.jsonl cannot be used" in pruned.out
     assert pruned.out.count("would remove") == 3
     packed = ran(folder, "audit", "compress")
     assert (packed.status, packed.out.startswith("compressed 0 runs")) == (1, True)
     stopped = ran(folder, "stop", "--all")
     assert stopped.status == 5
     assert stopped.out.count("stops before its next action") == 3
-    assert f"{others.name}/inbox is not ours to use" in stopped.err
+    assert f"{others.name}/inbox: Permission denied" in stopped.err
 
 
 def test_whether_a_run_that_is_not_ours_has_done_it_is_not_guessed(folder: Path, others: Path) -> None:
@@ -62,7 +62,7 @@ def test_whether_a_run_that_is_not_ours_has_done_it_is_not_guessed(folder: Path,
         each.unlink()
     said = ran(folder, "solve", "pay.yaml")
     assert said.status == 5
-    assert "who acts on what cannot be told" in said.err
+    assert "cannot tell whether another run acts on the same thing" in said.err
     assert f"{others.name}/trace.jsonl" in said.err
 
 

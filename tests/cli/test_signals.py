@@ -44,7 +44,7 @@ def test_an_interrupted_run_pauses_and_goes_on(scaffold: Scaffold, folder: Path,
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
-    run = re.search(r"paused; go on with: scaffold resume (\S+)", err)
+    run = re.search(r"paused; continue with: scaffold resume (\S+)", err)
     assert run is not None
     assert run[1] == only_run(folder).name
     assert events_of(only_run(folder))[-1] == "run.paused"

@@ -9,24 +9,24 @@ from tests.cli.conftest import Scaffold
 
 FAULTS = {
     "empty": ("", ":1: is empty"),
-    "list": ("- a\n", ":1: a task file is a mapping"),
-    "text": ("hello\n", ":1: a task file is a mapping"),
-    "tab": ("prompt: x\nbudget:\n\ttokens: 5\n", ":3: a tab"),
-    "key twice": ("prompt: a\ngoals: []\nprompt: b\n", ":3: prompt: stands here twice; first on line 1"),
-    "two colons": ("prompt: a: b\n", ":1: a second `: `"),
+    "list": ("- a\n", ":1: should be a mapping"),
+    "text": ("hello\n", ":1: should be a mapping"),
+    "tab": ("prompt: x\nbudget:\n\ttokens: 5\n", ":3: there is a tab"),
+    "key twice": ("prompt: a\ngoals: []\nprompt: b\n", ":3: prompt: appears twice; first on line 1"),
+    "two colons": ("prompt: a: b\n", ":1: there is a second `: `"),
     "a key too far in": ("prompt: a\nbudget:\n  tokens: 5\n   usd: 2\n", "indent a key like the one above it"),
-    "two documents": ("prompt: a\n---\nprompt: b\n", ":2: a second document"),
+    "two documents": ("prompt: a\n---\nprompt: b\n", ":2: there is a second document"),
     "unknown alias": ("prompt: a\ninputs: {a: *x}\n", ":2: is not YAML"),
     "refers to itself": ("prompt: a\ninputs: &x {a: *x}\n", "refers to itself"),
-    "too many digits": (f"prompt: a\ninputs: {{n: {'9' * 5000}}}\n", ":2: inputs.n: is a number of too many digits"),
-    "half a letter": ('prompt: "\\ud800"\n', ":1: prompt: holds half of a surrogate pair"),
+    "too many digits": (f"prompt: a\ninputs: {{n: {'9' * 5000}}}\n", ":2: inputs.n: is a number with too many digits"),
+    "half a letter": ('prompt: "\\ud800"\n', ":1: prompt: contains half of a surrogate pair"),
     "too deep to record": ("prompt: a\ninputs: {n: {file: deep.json}}\n", "deep.json: is nested too deeply"),
     "foreign tag": ("prompt: !py x\n", ":1: prompt: the tag '!py'"),
-    "not a number": ("prompt: a\ninputs: {n: .nan}\n", ":2: inputs.n: .nan is no number"),
+    "not a number": ("prompt: a\ninputs: {n: .nan}\n", ":2: inputs.n: .nan is not a number"),
     "unknown key": ("prompt: a\nplaner: x\n", ":2: planer: is not known; did you mean 'planner'?"),
     "unknown inner key": ("prompt: a\nbudget:\n  token: 5\n", ":3: budget.token: is not known; did you mean 'tokens'?"),
     "unknown key of a goal": ("prompt: a\ngoals:\n  - constrain: b\n", ":3: goals.0.constrain: is not known; did you mean 'constraint'?"),
-    "goal of nothing": ("prompt: a\ngoals:\n  - {weight: 2}\n", ":3: goals.0: says nothing"),
+    "goal of nothing": ("prompt: a\ngoals:\n  - {weight: 2}\n", ":3: goals.0: has no statement"),
     "two goals of one name": ("prompt: a\ngoals: [x, x]\n", ":2: goals: two goals are named 'x'"),
     "wrong type": ("prompt: a\nbudget:\n  tokens: many\n", ":3: budget.tokens: should be a valid integer"),
     "out of range": ("prompt: a\nbudget: {tokens: -1}\n", ":2: budget.tokens: should be greater than 0, not -1"),
@@ -34,56 +34,58 @@ FAULTS = {
     "blank prompt": ("prompt: ' '\n", ":1: prompt: is empty"),
     "answer": ("prompt: a\nanswer: intger\n", ":2: answer: should be text, integer"),
     "rule": ("prompt: a\ngoals:\n  - x\n  - constraint: y\n    rule: args.a ==\n", ":5: goals.1.rule: "),
-    "rule unread": ("prompt: a\nmonitors: []\ngoals:\n  - constraint: y\n    rule: 1 == 1\n", ":4: goals.0: has a rule, and no monitor"),
+    "rule unread": ("prompt: a\nmonitors: []\ngoals:\n  - constraint: y\n    rule: 1 == 1\n", ":4: goals.0: has a rule, but no monitor"),
     "planner": ("prompt: a\nplanner: dirct\n", ":2: planner: no planner named 'dirct'; did you mean 'direct'?"),
-    "planner's module": ("prompt: a\nplanner: tols:paying\n", ":2: planner: no module 'tols'"),
+    "planner's module": ("prompt: a\nplanner: tols:paying\n", ":2: planner: there is no module 'tols'"),
     "planner's function": ("prompt: a\nplanner: tools:payin\n", ":2: planner: 'tools' has no 'payin'; did you mean 'paying'?"),
     "planner with dots": ("prompt: a\nplanner: tools.paying\n", ":2: planner: no planner named 'tools.paying'; installed: "),
-    "planner with dots, the cure": ("prompt: a\nplanner: tools.paying\n", "; one of your own is named MODULE:NAME"),
+    "planner with dots, the cure": ("prompt: a\nplanner: tools.paying\n", "; write MODULE:NAME for one of your own"),
     "action after a space": ("prompt: a\nactions:\n  - tools: pay\n", ':3: actions.0.tools: write "tools:pay" in quotes, without a space after the colon'),
-    "monitor after a space": ("prompt: a\nmonitors:\n  - tools: Brief\n", ':3: monitors.0.tools: has settings as a mapping; for one of your own write "tools:Brief" in quotes, without a space after the colon'),
-    "indentation": ("prompt: a\ngoals:\n  - x\n - y\n", ":4: is indented like nothing above it"),
-    "quotation marks": ('prompt: "a\nanswer: text\nplanner: "direct"\n', ":3: text after a quotation mark that ends a value"),
-    "a sign of YAML's": ("prompt: a\nanswer: @x\n", ":2: is not YAML: found character '@' that cannot start any token; put text that begins with it in quotes"),
+    "monitor after a space": ("prompt: a\nmonitors:\n  - tools: Brief\n", (':3: monitors.0.tools: should have its settings as a mapping; for a monitor of your own write "tools:Brief" '
+                                                                          'in quotes, without a space after the colon')),
+    "indentation": ("prompt: a\ngoals:\n  - x\n - y\n", ":4: is not indented like anything above it"),
+    "quotation marks": ('prompt: "a\nanswer: text\nplanner: "direct"\n', ":3: there is text after the quotation mark that ends a value"),
+    "a sign of YAML's": ("prompt: a\nanswer: @x\n", (":2: is not YAML: found character '@' that cannot start any token; put text that begins with this character "
+                                                    "in quotes")),
     "policy": ("prompt: a\npolicy: polcy.yaml\n", ":2: policy: there is no file 'polcy.yaml'"),
     "no planner": ("prompt: a\nplanner: tools:PAID\n", ":2: planner: "),
     "planner's key": ("prompt: a\nplanner:\n  use: direct\n  optons: {}\n", ":4: planner.optons: is not known; did you mean 'options'?"),
     "planner as monitors are written": ("prompt: a\nplanner:\n  direct: {votes: 3}\n", ":3: planner.direct: is not known; write `planner: {use: direct, options: {...}}`"),
-    "planner's option beside it": ("prompt: a\nplanner: {use: direct, votes: 3}\n", "known are use, options; a planner's own settings stand under `options`"),
+    "planner's option beside it": ("prompt: a\nplanner: {use: direct, votes: 3}\n", "expected one of use, options; a planner's own settings belong under `options`"),
     "planner's option of another type": ("prompt: a\nplanner: {use: direct, options: {votes: many}}\n", "planner.options.votes: should be a valid integer, unable to parse string as an integer, not 'many'"),
     "planner's option": ("prompt: a\nplanner:\n  use: tools:paying\n  options: {x: 1}\n", ":4: planner.options: "),
     "broken plug-in": ("prompt: a\nplanner: broken\n", ":2: planner: the planner 'broken' of asker 1.0 cannot be loaded"),
     "monitor": ("prompt: a\nmonitors:\n  - rules\n  - ruls\n", ":4: monitors.1: no monitor named 'ruls'; did you mean 'rules'?"),
     "monitor's setting": ("prompt: a\nmonitors:\n  - rules\n  - budget: {x: 1}\n", ":4: monitors.budget: "),
-    "monitors no list": ("prompt: a\nmonitors: rules\n", ":2: monitors: is a list"),
+    "monitors no list": ("prompt: a\nmonitors: rules\n", ":2: monitors: should be a list"),
     "backend": ("prompt: a\nbackends:\n  default: scriptd\n", ":3: backends.default: no backend named 'scriptd'; did you mean 'scripted'?"),
     "backend of nothing": ("prompt: a\nbackends:\n  default: {model: x}\n", ":3: backends.default: needs `use`"),
-    "monitor's setting of another type": ("prompt: a\nmonitors: [{loop: {steps: many}}]\n", ":2: monitors.loop.steps: a whole number is wanted, not 'many'"),
-    "a truth for a number": ("prompt: a\nmonitors: [{loop: {steps: true}}]\n", ":2: monitors.loop.steps: a whole number is wanted, not True"),
+    "monitor's setting of another type": ("prompt: a\nmonitors: [{loop: {steps: many}}]\n", ":2: monitors.loop.steps: should be a whole number, not 'many'"),
+    "a truth for a number": ("prompt: a\nmonitors: [{loop: {steps: true}}]\n", ":2: monitors.loop.steps: should be a whole number, not True"),
     "backend's option": ("prompt: a\nbackends:\n  default: {use: scripted, reply: x}\n", ":3: backends.default: the backend 'scripted' cannot be made with these settings: got an unexpected keyword argument 'reply'; did you mean 'replies'?"),
     "backend's options": ("prompt: a\nbackends: {default: {use: scripted, options: {}}}\n", "'options'; it takes replies"),
     "backend's replies": ("prompt: a\nbackends:\n  default:\n    use: scripted\n    replies: [1]\n", ":5: backends.default.replies: a reply is text"),
     "action": ("prompt: a\nactions: [tools:payy]\n", ":2: actions.0: 'tools' has no 'payy'; did you mean 'pay'?"),
-    "no action": ("prompt: a\nactions:\n  - tools:not_an_action\n", ":3: actions.0: 'tools:not_an_action' is no action"),
-    "action without a name": ("prompt: a\nactions: [pay]\n", ":2: actions.0: 'pay' names no action"),
-    "broken module": ("prompt: a\nactions: [broken:pay]\n", ":2: actions.0: 'broken' does not import: ZeroDivisionError"),
+    "no action": ("prompt: a\nactions:\n  - tools:not_an_action\n", ":3: actions.0: 'tools:not_an_action' is not an action"),
+    "action without a name": ("prompt: a\nactions: [pay]\n", ":2: actions.0: 'pay' does not name an action"),
+    "broken module": ("prompt: a\nactions: [broken:pay]\n", ":2: actions.0: 'broken' cannot be imported: ZeroDivisionError"),
     "missing file": ("prompt: a\ninputs:\n  s: {file: invoces.csv}\n", ":3: inputs.s.file: there is no file 'invoces.csv'; did you mean 'invoices.csv'?"),
-    "unknown kind of file": ("prompt: a\ninputs:\n  s: {file: x.pdf}\n", ":3: inputs.s.file: 'x.pdf' is of no kind"),
+    "unknown kind of file": ("prompt: a\ninputs:\n  s: {file: x.pdf}\n", ":3: inputs.s.file: 'x.pdf' has a type that cannot be read"),
     "misspelt untrusted": ("prompt: a\ninputs:\n  s: {file: invoices.csv, untrused: true}\n", ":3: inputs.s.untrused: is not known; did you mean 'untrusted'?"),
     "untrusted what": ("prompt: a\ninputs: {letter: x}\nuntrusted: [leter]\n", ":3: untrusted.0: there is no input 'leter'; did you mean 'letter'?"),
     "ragged table": ("prompt: a\ninputs:\n  s: {file: ragged.csv}\n", "ragged.csv:3: has 3 fields"),
     "broken JSON": ("prompt: a\ninputs:\n  s: {file: broken.json}\n", "broken.json:2: is not JSON"),
     "sampling": ("prompt: a\nsampling:\n  ahed_by: 2\n", ":3: sampling.ahed_by: is not known; did you mean 'ahead_by'?"),
-    "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: is a number"),
-    "more samples than memory": ("prompt: a\nsampling: {majority: 100000000000}\n", ":2: sampling.majority: is 10,000 at most"),
+    "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: should be a whole number"),
+    "more samples than memory": ("prompt: a\nsampling: {majority: 100000000000}\n", ":2: sampling.majority: should be 10,000 at most"),
     "prompts": ("prompt: a\nprompts: here\n", ":2: prompts: there is no folder 'here'"),
-    "goal of two kinds": ("prompt: a\ngoals:\n  - principle: be kind\n    constraint: be quick\n", ":3: goals.0: has `constraint` and `principle`: a goal is one sentence, of one kind; make it two goals"),
-    "goal with a statement beside its kind": ("prompt: a\ngoals:\n  - objective: be kind\n    statement: be quick\n", ":3: goals.0: has `objective` and `statement`"),
+    "goal of two kinds": ("prompt: a\ngoals:\n  - principle: be kind\n    constraint: be quick\n", ":3: goals.0: has both `constraint` and `principle`: a goal has one kind; make it two goals"),
+    "goal with a statement beside its kind": ("prompt: a\ngoals:\n  - objective: be kind\n    statement: be quick\n", ":3: goals.0: has both `objective` and `statement`"),
     "key of a rule in settings": ("prompt: a\nmonitors:\n  - rules:\n      rules:\n        - rul: 'true'\n          statement: b\n", ":5: monitors.rules.rules.0.rul: is not known; did you mean 'rule'?"),
     "rules that are no list": ("prompt: a\nmonitors:\n  - rules: {rules: 'true'}\n", ":3: monitors.rules.rules: is a list, such as [{rule: ..., statement: ...}]"),
     "setting of a probe": ("prompt: a\nmonitors:\n  - consistency: {shar: 0.1}\n", ":3: monitors.consistency.shar: is not known; did you mean 'share'?"),
-    "tag on a mapping": ("prompt: a\ninputs:\n  s: !vault {path: x}\n", ":3: inputs.s: the tag '!vault' is not understood here"),
-    "tag on a list": ("prompt: a\ninputs:\n  s: !!set [x]\n", ":3: inputs.s: the tag 'tag:yaml.org,2002:set' is not understood here"),
+    "tag on a mapping": ("prompt: a\ninputs:\n  s: !vault {path: x}\n", ":3: inputs.s: the tag '!vault' is not supported here"),
+    "tag on a list": ("prompt: a\ninputs:\n  s: !!set [x]\n", ":3: inputs.s: the tag 'tag:yaml.org,2002:set' is not supported here"),
     "step without what it is to do": ("prompt: a\nplanner:\n  use: workflow\n  options:\n    steps:\n      - id: a\n        instruktion: x\n", ":7: planner.options.steps.0.instruktion: is not known; did you mean 'instruction'?"),
     "judge without a model": ("prompt: a\nmonitors: [goals]\ngoals: [x]\n", "the monitor 'goals' needs a backend"),
 }  # fmt: skip
@@ -108,7 +110,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("solve", "nothing.yaml"), "error: nothing.yaml: there is no such file"),
+        (("solve", "nothing.yaml"), "error: nothing.yaml: no such file"),
         (("solve", "."), "is a folder"),
         (("solve", "latin.yaml"), "is not UTF-8"),
         (("solve",), "Missing argument"),
@@ -129,8 +131,8 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
         (("solve", "think.yaml", "--monitor", "ruls"), "no monitor named 'ruls'"),
         (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),
         (("resume", "last"), "no run 'last'"),
-        (("stop",), "name one RUN, or say --all"),
-        (("solve", "think.yaml", "--runs", ""), "names no place"),
+        (("stop",), "name one RUN, or give --all"),
+        (("solve", "think.yaml", "--runs", ""), "is empty: name a place"),
         (("audit", "verify", "x"), "no run 'x'"),
         (("approvals", "show", "x", "y"), "no run 'x'"),
         (("models", "pull", "x"), "no model named 'x'"),
@@ -183,7 +185,7 @@ def test_an_input_that_the_trace_cannot_hold_begins_no_run(here: Scaffold, folde
     assert ran.status == 2
     assert "inputs.x: cannot be recorded" in ran.err
     ran = here("solve", "think.yaml", "--input", 'x={"a": [1e999]}')
-    assert (ran.status, "inputs.x: inf is no number that can be recorded" in ran.err) == (2, True)
+    assert (ran.status, "inputs.x: inf is not a number that can be recorded" in ran.err) == (2, True)
     assert not (folder / ".scaffold").exists()
 
 
@@ -214,7 +216,7 @@ def test_what_init_writes_can_be_solved(here: Scaffold) -> None:
     assert here("solve", "new/task.yaml", "--backend", "scripted:positive").out == "positive\n"
     again = here("init", "new")
     assert again.status == 2
-    assert "exists: nothing was written" in again.err
+    assert "already exists: nothing was written" in again.err
 
 
 @pytest.mark.parametrize(
@@ -232,5 +234,5 @@ def test_a_password_in_a_backends_url_is_warned_of(here: Scaffold, folder: Path,
     """The run's first event says how its backends are built; the password is not in the warning."""
     (folder / "task.yaml").write_text(f"prompt: x\nplanner: direct\nbackends: {{default: {said}}}\n")
     run = here("solve", "task.yaml")
-    assert ("which the trace will hold too" in run.err) == warned
+    assert ("which will also be in the trace" in run.err) == warned
     assert "hunter22" not in run.err

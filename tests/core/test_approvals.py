@@ -118,14 +118,14 @@ def test_what_is_made_otherwise_after_a_resume_is_not_performed(
     again = agent.resume_sync(outcome.run)
     assert world.done == []
     assert ("nobody of that name" in str(again.answer)) == (change == "refuses")
-    assert ("is not what was reviewed" in again.reason) == (change == "validator")
+    assert ("is no longer what was reviewed" in again.reason) == (change == "validator")
 
 
 @pytest.mark.parametrize(
     ("first", "then", "seconds", "said"),
     [
         ("yes", "no", 0, "paid i1"),
-        ("yes", "yes", 61, "a person said yes, which had expired before it could be used"),
+        ("yes", "yes", 61, "a person said yes, but the approval expired before it could be used"),
         ("no", "yes", 0, "a person said no"),
         ("no", "yes", 61, "a person said no"),
     ],
@@ -482,7 +482,7 @@ def test_a_trace_that_says_approved_by_others_is_found_out(given: dict[str, Any]
     )
     assert follower.follow(asked) == ""
     said = follower.follow(ev.ApprovalGiven(seq=2, key="0", id="q", digest="d", granted=True, **given))
-    assert "was not given by those who may, or by too few" in said
+    assert "was not given by people who may approve, or by too few" in said
 
 
 # --- settings
@@ -491,12 +491,12 @@ def test_a_trace_that_says_approved_by_others_is_found_out(given: dict[str, Any]
 @pytest.mark.parametrize(
     ("oversight", "said"),
     [
-        ({"approvers": []}, "names nobody"),
-        ({"approvers": "ann"}, r"is a list of names, such as \[ann\]"),
+        ({"approvers": []}, "is an empty list"),
+        ({"approvers": "ann"}, r"should be a list of names, such as \[ann\]"),
         ({"approvers": ["ann", "ann"]}, "names 'ann' twice"),
-        ({"approvers": [1]}, "is a list of names, or a mapping"),
+        ({"approvers": [1]}, "should be a list of names, or a mapping"),
         ({"approvers": [" "]}, "empty name"),
-        ({"approvers": ["ann"], "needs": 2}, "needs 2 approvals, and approvers names 1"),
+        ({"approvers": ["ann"], "needs": 2}, "needs 2 approvals, but approvers has only 1"),
         ({"needs": 0}, "greater than 0"),
     ],
 )
@@ -510,6 +510,6 @@ def test_a_key_that_is_none_is_found_before_the_run(world: World) -> None:
     """The fault names the approver."""
     agent = world.agent(doing())
     task = Task.model_validate({"prompt": "x", "oversight": {"approvers": {"ann": "no key"}}})
-    with pytest.raises(TaskError, match="no verifier line") as caught:
+    with pytest.raises(TaskError, match="not a verifier line") as caught:
         agent.solve_sync(task)
     assert caught.value.path == ("oversight", "approvers", "ann")

@@ -124,7 +124,7 @@ def test_a_line_that_counts_itself_wrong_is_found_in_a_whole_chain() -> None:
     line, last = seal(GENESIS, b'{"kind":"noted","seq":1,"at":0.0,"t":0.0,"key":"0"}')
     chain.follow(Record(1, line))
     line, _ = seal(last, b'{"kind":"noted","seq":3,"at":0.0,"t":0.0,"key":"1"}')
-    with pytest.raises(TraceDamaged, match="line 2 of the trace says that it is number 3"):
+    with pytest.raises(TraceDamaged, match="line 2 of the trace has the number 3"):
         chain.follow(Record(2, line))
 
 
@@ -172,7 +172,7 @@ def test_rule_2_the_trace_is_the_only_source_of_truth(world: World) -> None:
     whole = follow(list(read_files(folder)))
     (folder / "content.jsonl").unlink()
     assert follow(list(read_files(folder))).hash == whole.hash
-    with pytest.raises(TraceDamaged, match="does not hold the task"):
+    with pytest.raises(TraceDamaged, match="does not contain the task"):
         world.agent(planner).resume_sync(first.run)
 
 

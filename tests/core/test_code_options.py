@@ -90,8 +90,8 @@ def test_code_beside_the_task_is_found(base: Path, rules: str) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"rules": "towers"}, "planner.options.rules: 'towers' names no code: write MODULE:NAME"),
-        ({"rules": "towerz:rules"}, "planner.options.rules: no module 'towerz' in "),
+        ({"rules": "towers"}, "planner.options.rules: 'towers' does not name code: write MODULE:NAME"),
+        ({"rules": "towerz:rules"}, "planner.options.rules: there is no module 'towerz' in "),
         ({"rules": "towers:rulez"}, "'towers' has no 'rulez'; did you mean 'rules'?"),
         ({"rules": "towers:check"}, "'towers:check' has no name, show"),
         ({"rules": "towers:Needy"}, "'towers:Needy' cannot be made without arguments: TypeError"),
@@ -120,7 +120,7 @@ def test_a_task_file_says_the_line(base: Path) -> None:
 def test_options_are_read_without_a_base_only_as_the_things_themselves() -> None:
     """Outside the registry nothing is imported by a name."""
     assert Options(checks=(str,)).checks == (str,)
-    with pytest.raises(ValidationError, match="names no code"):
+    with pytest.raises(ValidationError, match="does not name code"):
         Options.model_validate({"checks": ["os:system"]})
 
 

@@ -118,7 +118,7 @@ def test_a_role_that_sampling_asks_has_to_be_there(world: World) -> None:
     policy = cascade(majority(2, cap=2), to="strong")
     outcome = world.solve(voting(policy), Scripted(["a", "b"]))
     assert outcome.status == "unavailable"
-    assert "asks a backend for the role 'strong', and there is none" in outcome.reason
+    assert "needs a backend for the role 'strong', and there is none" in outcome.reason
     with pytest.raises(TaskError, match="there is no backend for the role 'strong'"):
         world.solve(voting(once()), sampling=policy)
 
@@ -298,7 +298,7 @@ def test_a_judge_that_fails_is_never_a_pass(world: World) -> None:
     backends = marks("good", "good", "good", good="excellent")
     outcome = world.solve(choosing(), backends=backends)
     assert outcome.status == "failed"
-    assert "no answer of 1 was marked 1 or higher: the judge failed" in outcome.reason
+    assert "none of 1 answers was marked 1 or higher: the judge failed" in outcome.reason
 
 
 def test_what_is_marked_too_low_is_not_taken(world: World) -> None:
@@ -388,17 +388,17 @@ def test_a_task_file_can_say_it(file: dict[str, Any], votes: str, expected: Draw
 @pytest.mark.parametrize(
     ("file", "message"),
     [
-        ({"best_of": 3}, "needs a judge, which a planner names: `scaffold.best_of`"),
+        ({"best_of": 3}, "needs a judge, which only a planner can give: use `scaffold.best_of`"),
         ({"majority": 3, "rotate": [{}]}, "two different ways"),
-        ({"majority": 3, "rotate": {"to": "x"}}, "is a list of ways"),
+        ({"majority": 3, "rotate": {"to": "x"}}, "should be a list of ways"),
         ({"majority": 3, "rotate": [{}, {"temprature": 1}]}, "did you mean 'temperature'"),
-        ({"majority": 3, "rotate": [{}, {"temperature": "hot"}]}, "is a number, not 'hot'"),
-        ({"majority": 3, "cascade": 4}, "is the role of a stronger backend"),
-        ({"majority": 3, "cascade": {"to": "x", "majority": 0}}, "is a number from 1 up"),
+        ({"majority": 3, "rotate": [{}, {"temperature": "hot"}]}, "should be a number, not 'hot'"),
+        ({"majority": 3, "cascade": 4}, "should be the role of a stronger backend"),
+        ({"majority": 3, "cascade": {"to": "x", "majority": 0}}, "should be a whole number of at least 1"),
         ({"majority": 3, "cascade": {"to": "x", "mayority": 2}}, "did you mean 'majority'"),
-        ({"majority": 3, "sure": 95}, "is a probability above 0.5"),
-        ({"once": None, "batch": 4}, "goes with `majority` and `ahead_by`"),
-        ({"cascade": "strong"}, "names one of"),
+        ({"majority": 3, "sure": 95}, "should be a probability above 0.5"),
+        ({"once": None, "batch": 4}, "can only be used with `majority` or `ahead_by`"),
+        ({"cascade": "strong"}, "should have exactly one of"),
     ],
 )
 def test_a_wrong_setting_says_what_would_be_right(file: dict[str, Any], message: str) -> None:

@@ -125,7 +125,9 @@ def test_it_is_hidden_where_it_comes_back_as_a_number(
 def test_a_missing_one_is_found_before_the_run_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which action needs it and where it was looked for; an action that is not allowed needs none."""
     monkeypatch.delenv("BANK_TOKEN", raising=False)
-    with pytest.raises(TaskError, match="'send' needs it: the environment variable BANK_TOKEN is not set") as raised:
+    with pytest.raises(
+        TaskError, match="'send' needs this credential: the environment variable BANK_TOKEN is not set"
+    ) as raised:
         world.solve(doing("send", to="ann"), actions=[send])
     assert raised.value.path == ("credentials", "BANK_TOKEN")
     assert world.journal.runs() == []
@@ -144,7 +146,7 @@ def test_one_that_goes_missing_during_a_run_is_not_performed(
 
     outcome = world.solve(doing("send", to="ann"), actions=[send], monitors=[watcher(unset)])
     assert outcome.actions[0].status == "failed"
-    assert "BANK_TOKEN is not there" in outcome.answer
+    assert "BANK_TOKEN is missing" in outcome.answer
 
 
 def test_where_it_is_found_is_said_by_name(
@@ -163,12 +165,12 @@ def test_where_it_is_found_is_said_by_name(
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        (TOKEN, "never what it is"),
+        (TOKEN, "never its value"),
         ({"vault": "x"}, "env: VARIABLE"),
-        ({"env": ""}, "is text"),
+        ({"env": ""}, "should be text"),
         ({"file": "nowhere"}, "nowhere cannot be read: No such file"),
         ({"file": "empty"}, "is empty"),
-        ({"file": "binary"}, "binary cannot be read: it is no text"),
+        ({"file": "binary"}, "binary cannot be read: it is not text"),
         ({"env": "PROD_TOKEN", "file": "empty"}, "env: VARIABLE"),
     ],
 )

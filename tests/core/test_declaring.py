@@ -19,7 +19,7 @@ def pay(invoice: str) -> str:
 def test_a_word_misspelt_is_refused(said: dict[str, str]) -> None:
     """An effect that there is not would pass for one that can be taken back."""
     (field, word), *_ = said.items()
-    with pytest.raises(ValueError, match=f"pay: no {field} is called '{word}'; there are "):
+    with pytest.raises(ValueError, match=f"pay: '{word}' is not a known {field}; expected one of "):
         action(**said)(pay)  # type: ignore[call-overload]  # that is what is tried
 
 
@@ -33,15 +33,15 @@ def test_a_word_misspelt_is_refused(said: dict[str, str]) -> None:
 def test_a_cost_or_a_time_that_is_none_is_refused(said: dict[str, Any]) -> None:
     """With a cost below nothing, or NaN, any budget does; with no time at all each effect is unknown."""
     (field, _), *_ = said.items()
-    with pytest.raises(ValueError, match=rf"^pay: its {field} is a number of (dollars|seconds) "):
+    with pytest.raises(ValueError, match=rf"^pay: its {field} should be a number of (dollars|seconds) "):
         action(effect="reversible", **said)(pay)
 
 
 def test_what_is_declared_has_its_own_place() -> None:
     """The commonest slips: a comma forgotten, which had each letter looked for; the effect without its name."""
-    with pytest.raises(TypeError, match=r"identity is a tuple of names, such as \('invoice',\), not a text"):
+    with pytest.raises(TypeError, match=r"identity should be a tuple of names, such as \('invoice',\), not text"):
         action(effect="read", identity=("invoice"))(pay)  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"is said by name, as in @action\(effect='read'\), not by 'irreversible'"):
+    with pytest.raises(TypeError, match=r"are given by name, as in @action\(effect='read'\), not as 'irreversible'"):
         action("irreversible")(pay)  # type: ignore[call-overload]
 
 
@@ -70,7 +70,7 @@ def of_a_class(self, name: str) -> None:  # type: ignore[no-untyped-def]  # noqa
     [
         (along, "Wire"),
         (by, "CallableSchema"),
-        (whatever, "an action's parameters have names"),
+        (whatever, "every parameter of an action needs a name"),
         (of_a_class, "action(effect=...)(thing.of_a_class)"),
     ],
 )
@@ -105,5 +105,5 @@ def test_a_generator_is_no_action() -> None:
         yield text
 
     for function in (later, streamed):
-        with pytest.raises(TypeError, match=f"{function.__name__} is a generator: called, it does nothing yet"):
+        with pytest.raises(TypeError, match=f"{function.__name__} is a generator: calling it does nothing"):
             action(effect="irreversible")(function)

@@ -62,10 +62,10 @@ class Payee(BaseModel):
 @pytest.mark.parametrize(
     ("takes", "given", "why"),
     [
-        (Annotated[int, AfterValidator(one_more)], 9, "does not fit itself: it: Value error, too much"),
-        (Annotated[int, AfterValidator(one_more)], 3, "made into something else again: it"),
-        (Annotated[int, AfterValidator(lambda euros: euros * 100)], 3, "made into something else again: it"),
-        (Payee, {"iban": "theirs"}, "made into something else again: it"),
+        (Annotated[int, AfterValidator(one_more)], 9, "not valid arguments themselves: it: Value error, too much"),
+        (Annotated[int, AfterValidator(one_more)], 3, "converted again to other values: it"),
+        (Annotated[int, AfterValidator(lambda euros: euros * 100)], 3, "converted again to other values: it"),
+        (Payee, {"iban": "theirs"}, "converted again to other values: it"),
     ],
 )
 def test_what_a_type_would_read_as_something_else_again_is_refused(
@@ -97,7 +97,7 @@ def test_what_changes_only_once_it_is_performed_is_known_not_to_have_run(world: 
     give.__annotations__["cents"] = Annotated[int, AfterValidator(lambda cents: cents * rates[-1])]
     outcome = world.solve(doing("give", {"cents": 9}), monitors=[watcher(says)], actions=[action(give)])
     assert outcome.answer[0] == "ActionFailed"
-    assert outcome.answer[1].startswith("what was reviewed is not what would be done")
+    assert outcome.answer[1].startswith("what would be done is not what was reviewed")
     assert not world.done
 
 
@@ -134,7 +134,7 @@ def test_bytes_are_no_argument(world: World, watcher: type[Watcher]) -> None:
         world.done.append((content,))
 
     outcome = world.solve(doing("write", {"content": b"abc"}), monitors=[watcher()], actions=[write])
-    assert "bytes have no one form in JSON" in outcome.reason
+    assert "bytes cannot be written as JSON" in outcome.reason
     world.solve(doing("write", {"content": "abc"}), monitors=[watcher()], actions=[write])
     assert world.done == [(b"abc",)]
 
@@ -242,7 +242,7 @@ def test_a_result_with_a_number_that_is_none_says_what_became_of_it(world: World
         seen: Observation[Any] = yield from act("measure")
         return [seen.value, seen.reason]
 
-    said = "it gave back nan, which is recorded as null: JSON has no form for it"
+    said = "it returned nan, which is recorded as null, because JSON cannot hold it"
     assert world.solve(planner, actions=[measure]).answer == [{"mean": None, "least": None, "most": 2.0}, said]
 
 
@@ -291,7 +291,7 @@ def test_a_result_that_is_not_what_its_action_declares_is_kept_and_says_so(
     assert world.done == [("pay",)]
     value, reason = outcome.answer
     assert value == (given.model_dump() if isinstance(given, BaseModel) else given)
-    assert reason.startswith(said and f"what it gave back does not fit what it declares: {said}")
+    assert reason.startswith(said and f"its result does not fit what it declares: {said}")
     assert bool(reason) == bool(said)
 
 
@@ -441,7 +441,7 @@ def test_an_action_that_changes_during_a_run_is_refused(world: World, watcher: t
         return None
 
     outcome = world.solve(changing, monitors=[watcher()], actions=[tell])
-    assert "'tell' is not what it was when the run began" in outcome.answer
+    assert "'tell' has changed since the run started" in outcome.answer
     assert happened == ["a"]
 
 

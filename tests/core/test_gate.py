@@ -118,7 +118,7 @@ def test_what_the_schema_refuses_no_monitor_and_no_person_is_asked_about(
     """Arguments that do not fit are refused first, and the planner is told which and why."""
     monitor, boss = watcher(Verdict(decision="escalate")), person()
     outcome = world.solve(doing(invoice="i1", cents="many"), monitors=[monitor], approvers=[boss])
-    assert "ActionRefused: its arguments do not fit: cents: " in outcome.answer
+    assert "ActionRefused: its arguments are not valid: cents: " in outcome.answer
     assert (monitor.seen, boss.asked, world.done) == ([], [], [])
 
 
@@ -132,7 +132,7 @@ def test_a_number_that_canonical_bytes_cannot_hold_is_refused(world: World, watc
         return "moved"
 
     outcome = world.solve(doing("move", way=["1", said]), monitors=[watcher()], actions=[move])
-    assert "do not fit: JSON has no form for a number that is not finite" in outcome.answer
+    assert "are not valid: JSON cannot hold a number that is not finite" in outcome.answer
     assert [each.status for each in outcome.actions] == ["refused"]
     assert not world.done
 
@@ -155,7 +155,7 @@ def test_no_number_is_not_taken_for_nothing(world: World, watcher: type[Watcher]
         return "done"
 
     outcome = world.solve(planner, monitors=[watcher()], actions=[withdraw])
-    assert outcome.answer.count("do not fit: JSON has no form for a number that is not finite") == 2
+    assert outcome.answer.count("are not valid: JSON cannot hold a number that is not finite") == 2
     assert not world.done
 
 
@@ -168,9 +168,9 @@ def test_no_number_is_not_taken_for_nothing(world: World, watcher: type[Watcher]
             "pay",
             {"invoice": "i1", "more": 1},
             {},
-            "its arguments do not fit: more: Extra inputs are not permitted",
+            "its arguments are not valid: more: Extra inputs are not permitted",
         ),
-        ("pay", {}, {}, "its arguments do not fit: invoice: Field required"),
+        ("pay", {}, {}, "its arguments are not valid: invoice: Field required"),
         ("pay", {"invoice": "i1"}, {"budget": {"actions": 0}}, "budget of 0 actions has no room"),
         ("pay", {"invoice": "i1"}, {"budget": {"usd": 1.5}}, "budget of 1.5 usd has no room for 2 more"),
     ],
@@ -233,7 +233,7 @@ class Together:
 @pytest.mark.parametrize(
     ("name", "arguments", "task", "said"),
     [
-        ("pay", {"invoice": "i1"}, {}, "it was done already, or may have been, by this run"),
+        ("pay", {"invoice": "i1"}, {}, "it was already done, or may have been, by this run"),
         ("post", {"text": "hello"}, {"budget": {"actions": 1}}, "budget of 1 actions has no room"),
     ],
 )
@@ -271,7 +271,7 @@ def _bare(name: str) -> Any:
 
 def test_rule_4_without_a_monitor_only_reads_run(world: World) -> None:
     """Nothing that changes the world runs unread unless the task says so."""
-    assert "no monitor would read it" in world.solve(doing()).answer
+    assert "no monitor would check it" in world.solve(doing()).answer
     assert world.solve(doing("look", at="x")).answer == "seen x"
     assert world.done == [("look", "x")]
     assert world.solve(doing(), task={"oversight": {"unmonitored": True}}).answer == "paid i1"
@@ -280,7 +280,7 @@ def test_rule_4_without_a_monitor_only_reads_run(world: World) -> None:
 def test_a_monitor_that_only_observes_or_reads_steps_does_not_guard(world: World, watcher: type[Watcher]) -> None:
     """A gate that no verdict can close is no oversight."""
     for monitor in (watcher(mode="observe"), watcher(watches=frozenset({"step"}))):
-        assert "no monitor would read it" in world.solve(doing(), monitors=[monitor]).answer
+        assert "no monitor would check it" in world.solve(doing(), monitors=[monitor]).answer
     assert world.done == []
 
 
@@ -469,7 +469,7 @@ def test_observe_suspends_monitors_and_the_clearance_says_so(world: World, watch
 def test_observe_does_not_suspend_rules_schema_or_budget(world: World, watcher: type[Watcher]) -> None:
     """Monitors of tier 0, the schema and the budget bind in any mode."""
     assert "ActionRefused" in world.solve(doing(), monitors=[watcher(BLOCK, tier=0)], observe=True).answer
-    assert "do not fit" in world.solve(doing(invoice=7), monitors=[watcher()], observe=True).answer
+    assert "are not valid" in world.solve(doing(invoice=7), monitors=[watcher()], observe=True).answer
     tight = {"budget": {"actions": 0}}
     assert "no room" in world.solve(doing(), monitors=[watcher()], observe=True, task=tight).answer
     assert world.done == []
@@ -491,7 +491,7 @@ def test_plan_only_ends_before_anything_changes_the_world(world: World, watcher:
 @pytest.mark.parametrize(
     ("error", "answer", "times"),
     [
-        (OSError("the line broke"), "it was done already, or may have been, by this run at 0", 1),
+        (OSError("the line broke"), "it was already done, or may have been, by this run at 0", 1),
         (NotPerformed("the line was busy"), "done", 2),
     ],
 )
@@ -593,7 +593,7 @@ def test_an_action_that_changes_after_its_plan_was_allowed_is_refused(world: Wor
 
     reads = watcher(watches=frozenset({"plan"}))
     (reason,) = world.solve(planner, monitors=[reads], actions=[put]).answer
-    assert "is not what it was when the run began" in reason
+    assert "has changed since the run started" in reason
     assert world.done == []
 
 

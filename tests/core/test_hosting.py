@@ -373,7 +373,7 @@ async def test_a_cancelled_host_pauses_and_goes_on(world: World) -> None:
     async with gate.run("", resume=ids[0]) as run:
         assert (await run.act("pay", {"invoice": "i1"})).value == "paid i1"
         await run.act("pay", {"invoice": "i2"})
-        with pytest.raises(ActionRefused, match="done already"):
+        with pytest.raises(ActionRefused, match="already done"):
             await run.act("pay", {"invoice": "i1"})
     assert [done[1] for done in world.done] == ["i1", "i2"]
     keys = [each.key for each in run.outcome.actions]
@@ -697,8 +697,8 @@ async def test_a_host_s_slips_are_told_in_its_own_words(world: World) -> None:
     async with gate_of(world).run(TASK) as run:
         for slip, said in (
             (run.act(cast("Any", world.pay), {"invoice": "i1"}), "give the name of an action, 'pay', not a"),
-            (run.act("pay", ["i1"]), "a mapping from their names, not a list"),  # type: ignore[arg-type]
-            (run.think(None), "what a model said is text, not a NoneType"),  # type: ignore[arg-type]
+            (run.act("pay", ["i1"]), "a mapping by name, not a list"),  # type: ignore[arg-type]
+            (run.think(None), "what a model said should be text, not a NoneType"),  # type: ignore[arg-type]
         ):
             with pytest.raises(BadInput, match=said):
                 await slip

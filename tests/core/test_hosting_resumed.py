@@ -54,7 +54,7 @@ async def test_an_exhausted_run_takes_a_larger_budget(world: World) -> None:
         with pytest.raises(RunEnding):
             await run.think("two")
     assert run.outcome.status == "exhausted"
-    with pytest.raises(BadInput, match="the run may use 1 steps already"):
+    with pytest.raises(BadInput, match="the run's limit on steps is already 1"):
         async with gate.run("", resume=run.id, budget={"steps": 1}):
             raise AssertionError
     async with gate.run("", resume=run.id, budget={"steps": 2}, by="ann") as again:
@@ -66,7 +66,7 @@ async def test_an_exhausted_run_takes_a_larger_budget(world: World) -> None:
 
 async def test_only_a_run_that_goes_on_takes_a_larger_budget(world: World) -> None:
     """One that begins has its task's own."""
-    with pytest.raises(BadInput, match="one that begins has its task's own"):
+    with pytest.raises(BadInput, match="a new run has its task's budget"):
         async with gate_of(world).run("x", budget={"actions": 2}):
             raise AssertionError
 

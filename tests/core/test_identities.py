@@ -110,7 +110,7 @@ def test_the_same_invoice_is_not_paid_by_two_runs(folder: Folder) -> None:
     first = folder.solve()
     second = folder.solve()
     assert folder.paid == ["i1"]
-    said = f"it was done already, by run {first.run} at 0"
+    said = f"it was already done, by run {first.run} at 0"
     assert second.answer == f"ActionRefused: {said}"
     story = read_story(folder.root / second.run)
     (reviewed,) = story.of("reviewed")
@@ -125,7 +125,7 @@ def test_the_same_invoice_is_not_paid_by_two_runs(folder: Folder) -> None:
 def test_another_spelling_that_reads_the_same_is_the_same_invoice(folder: Folder, spelled: str) -> None:
     """Accents composed or not, spaces, what is not seen; capitals and other alphabets may be another's name."""
     folder.solve(doing("pay", invoice="caf\u00e9 1"))
-    assert "it was done already" in folder.solve(doing("pay", invoice=spelled)).answer
+    assert "it was already done" in folder.solve(doing("pay", invoice=spelled)).answer
     assert folder.paid == ["caf\u00e9 1"]
     folder.solve(doing("pay", invoice="Caf\u00e9 1"))
     assert folder.paid == ["caf\u00e9 1", "Caf\u00e9 1"]
@@ -147,7 +147,7 @@ def test_a_number_written_otherwise_is_the_same_and_so_are_the_parts_of_a_value(
         return "paid"
 
     folder.solve(doing("pay", invoice=said), actions=[pay])
-    assert "it was done already" in folder.solve(doing("pay", invoice=again), actions=[pay]).answer
+    assert "it was already done" in folder.solve(doing("pay", invoice=again), actions=[pay]).answer
     assert paid == [said]
 
 
@@ -176,7 +176,7 @@ def test_what_is_left_to_its_default_names_the_same_thing(folder: Folder) -> Non
     tool = Tool()
     folder.solve(doing("pay", invoice="i1"), actions=[tool])
     for left_out in ({}, {"currency": "EUR"}):
-        assert "it was done already" in folder.solve(doing("pay", invoice="i1", **left_out), actions=[tool]).answer
+        assert "it was already done" in folder.solve(doing("pay", invoice="i1", **left_out), actions=[tool]).answer
     folder.solve(doing("pay", invoice="i1", currency="USD"), actions=[tool])
     assert len(tool.paid) == 2
 
@@ -207,7 +207,7 @@ def test_what_another_run_is_doing_is_not_done_beside_it(folder: Folder) -> None
     assert folder.paid == []
     run, said = asyncio.run(both(fails=False))
     assert f"run {run} at 0 is about to do it, or is doing it" in said
-    assert f"it was done already, by run {run} at 0" in folder.solve().answer
+    assert f"it was already done, by run {run} at 0" in folder.solve().answer
     assert folder.paid == ["i1"]
 
 
@@ -220,7 +220,7 @@ def test_a_plan_is_told_which_of_its_calls_its_own_run_has_done(folder: Folder) 
         return [f"{each.node}: {each.feedback}" for each in review.objections]
 
     (said,) = folder.solve(planner).answer
-    assert said == "i1: it was done already, or may have been, by this run at 0"
+    assert said == "i1: it was already done, or may have been, by this run at 0"
     assert folder.paid == ["i1"]
 
 
@@ -246,7 +246,7 @@ def test_what_has_failed_is_free_and_what_may_have_happened_is_not(folder: Folde
     assert lost.actions[0].status == "unknown"
     held = folder.solve()
     assert folder.paid == []
-    assert f"may have been done already, by run {lost.run} at 0" in held.answer
+    assert f"may already have been done, by run {lost.run} at 0" in held.answer
     assert f"scaffold settle {lost.run} 0" in held.answer
 
 
@@ -255,7 +255,7 @@ def test_runs_of_one_journal_hold_what_may_have_happened(folder: Folder, how: st
     """As in a batch: what a run of the same process left in doubt is held, and what is known to have failed is free."""
     journal = FileJournal(folder.root)
     folder.solve(how=how, journal=journal)
-    assert ("it may have been done already" in folder.solve(journal=journal).answer) == (how == "break")
+    assert ("it may already have been done" in folder.solve(journal=journal).answer) == (how == "break")
     assert folder.paid == paid
 
 
@@ -268,7 +268,7 @@ def test_a_person_settles_what_is_unknown(folder: Folder, paid: list[str]) -> No
     word = {"id": settlement_id("0"), "digest": intent["digest"]}
     other = Answer(**{**word, "digest": "of another"}, granted=not happened, by="eve")
     asyncio.run(folder.journal.post(lost.run, other))
-    assert "may have been done" in folder.solve().answer
+    assert "may already have been done" in folder.solve().answer
     asyncio.run(folder.journal.post(lost.run, Answer(**word, granted=False, by="ann")))
     if happened:
         asyncio.run(folder.journal.post(lost.run, Answer(**word, granted=True, by="bob")))
@@ -286,7 +286,7 @@ def test_leave_to_do_it_is_no_word_that_it_happened(folder: Folder) -> None:
     folder.how = "break"
     assert folder.agent(monitors=[careful]).resume_sync(asked.run).actions[0].status == "unknown"
     said = folder.solve().answer
-    assert "may have been done already" in said
+    assert "may already have been done" in said
     assert "ann" not in said
 
 
@@ -319,7 +319,7 @@ def test_a_persons_word_counts_within_the_run_too(folder: Folder, *, happened: b
 
     said = folder.solve(planner, how="break", journal=journal, actions=[*folder.actions, settle])
     assert "the line broke" in said.answer
-    assert ("it was done already" in said.answer, folder.paid) == (happened, [] if happened else ["i1"])
+    assert ("it was already done" in said.answer, folder.paid) == (happened, [] if happened else ["i1"])
 
 
 def test_reads_take_nothing_from_other_runs(folder: Folder) -> None:
@@ -403,7 +403,7 @@ def test_what_another_run_does_between_the_look_and_the_taking_is_not_done_twice
     late = folder.solve(surroundings=Surroundings(reach=reach))
     assert folder.paid == ["i1"]
     assert late.actions[0].status == "refused"
-    assert "it was done already, by run" in late.answer
+    assert "it was already done, by run" in late.answer
 
 
 class FailsToHold(FileJournal):
@@ -539,9 +539,9 @@ def test_who_died_before_the_intent_has_done_nothing(folder: Folder, point: str)
 def test_who_died_after_the_intent_holds_it(folder: Folder, point: str) -> None:
     """Nobody can tell, so nobody pays: before it is resumed, and after."""
     dead = killed_at(folder, point)
-    assert f"may have been done already, by run {dead}" in folder.solve().answer
+    assert f"may already have been done, by run {dead}" in folder.solve().answer
     assert folder.agent().resume_sync(dead).actions[0].status == "unknown"
-    assert f"may have been done already, by run {dead}" in folder.solve().answer
+    assert f"may already have been done, by run {dead}" in folder.solve().answer
     assert folder.paid == []
 
 
@@ -595,9 +595,9 @@ def test_what_was_undone_is_free_also_by_the_traces(folder: Folder) -> None:
     assert folder.solve(there_and_back, actions=[fly]).answer == "performed"
     for each in folder.root.glob(f"{INDEX}*"):
         each.unlink()
-    assert "it was done already" in flying("B")
+    assert "it was already done" in flying("B")
     assert flying("A") == "T-A"
-    assert "it was done already" in flying("A")
+    assert "it was already done" in flying("A")
     assert done == ["fly A", "fly B", "give back A", "fly A"]
 
 
@@ -623,7 +623,7 @@ def test_what_could_not_be_undone_is_held(folder: Folder, error: type[Exception]
 
     assert folder.solve(there_and_back, actions=[fly]).answer in {"ActionFailed", "OutcomeUnknown"}
     for _ in range(2):
-        assert "it was done already" in folder.solve(doing("fly", flight="A"), actions=[fly]).answer
+        assert "it was already done" in folder.solve(doing("fly", flight="A"), actions=[fly]).answer
         for each in folder.root.glob(f"{INDEX}*"):
             each.unlink()
 
@@ -632,7 +632,7 @@ def test_what_a_run_without_its_content_did_is_known_to_the_index(folder: Folder
     """What it acted on stood in its content; who deletes the index is told that it would be forgotten."""
     first = folder.solve()
     prune_content(folder.root / first.run)
-    assert f"it was done already, by run {first.run} at 0" in folder.solve().answer
+    assert f"it was already done, by run {first.run} at 0" in folder.solve().answer
     assert folder.paid == ["i1"]
 
 
@@ -645,7 +645,7 @@ def test_an_index_is_not_made_from_traces_that_cannot_be_read(folder: Folder) ->
         each.unlink()
     said = folder.solve()
     assert (said.actions[0].status, folder.paid) == ("refused", ["i1"])
-    assert f"what run {first.run} did cannot be told" in said.answer
+    assert f"cannot tell what run {first.run} did" in said.answer
     assert f"move {folder.root / first.run} away" in said.answer
 
 
@@ -675,7 +675,7 @@ def test_what_came_to_the_folder_without_the_index_counts(folder: Folder, tmp_pa
     shutil.copytree(elsewhere.root / there, folder.root / there)
     folder.paid.clear()
     said = [folder.solve(doing("pay", invoice=name)).answer for name in ("i1", "i2", "i3", "i4")]
-    assert ["it was done already" in each for each in said] == [True] * 4
+    assert ["it was already done" in each for each in said] == [True] * 4
     assert folder.paid == []
 
 
@@ -687,7 +687,7 @@ def test_an_index_that_cannot_be_read_refuses(folder: Folder) -> None:
     (folder.root / INDEX).write_text("this is no database, whatever it says " * 100)
     said = folder.solve(doing("pay", invoice="i2"))
     assert said.actions[0].status == "refused"
-    assert "while no run is going, it may be deleted: it is made again from the traces that have" in said.answer
+    assert "while no run is going on, it can be deleted: it is rebuilt from the traces that have" in said.answer
     assert folder.paid == ["i1"]
 
 
@@ -712,7 +712,9 @@ def test_an_index_that_cannot_be_used_now_pauses_the_run(folder: Folder) -> None
     (folder.root / INDEX).mkdir(parents=True)
     said = folder.solve()
     assert (said.status, folder.paid) == ("unavailable", [])
-    assert f"who acts on what cannot be told: {folder.root / INDEX}: unable to open" in said.reason
+    assert (
+        f"cannot tell whether another run acts on the same thing: {folder.root / INDEX}: unable to open" in said.reason
+    )
     assert "resume the run" in said.reason
     (folder.root / INDEX).rmdir()
     again = folder.agent().resume_sync(said.run)
@@ -741,7 +743,7 @@ def test_a_run_that_goes_on_decides_as_it_had_decided(folder: Folder) -> None:
     (intent,) = read_story(folder.root / lost.run).of("action.intent")
     word = Answer(id=settlement_id("0"), digest=intent["digest"], granted=False, by="ann")
     asyncio.run(folder.journal.post(lost.run, word))
-    assert "may have been done" in folder.agent().resume_sync(refused).answer
+    assert "may already have been done" in folder.agent().resume_sync(refused).answer
     assert folder.paid == []
 
 

@@ -172,7 +172,7 @@ def test_together_says_that_a_star_was_forgotten() -> None:
     def planner() -> Planning[Any]:
         return (yield from together(note(word) for word in ("one", "two")))  # type: ignore[misc]  # that is the slip
 
-    with pytest.raises(PlannerError, match=r"yielded a generator at 0/0/0: .* a star stands before"):
+    with pytest.raises(PlannerError, match=r"yielded a generator at 0/0/0: .* with a star before"):
         Driver(planner()).run(lambda _key, _move: None)
 
 
@@ -219,7 +219,7 @@ def test_a_sub_planner_runs_in_one_place_and_from_its_beginning(how: str) -> Non
         return (yield from together(one))
 
     driver = Driver(planner())
-    with pytest.raises(PlannerError, match=r"at 0/[01]/.* has been begun before"):
+    with pytest.raises(PlannerError, match=r"at 0/[01]/.* has already been started"):
         driver.run(lambda key, _move: key)
     assert told == (["0/0/0"] if how == "twice" else [])
 

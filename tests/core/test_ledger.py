@@ -159,7 +159,7 @@ def test_a_redrawn_sample_needs_room_for_itself_only(world: World) -> None:
 def test_a_money_budget_with_an_unknown_price_refuses_to_start(world: World) -> None:
     """Both the work's and oversight's budget need prices; the error names the backend and the cure."""
     for task in ({"budget": {"usd": 1.0}}, {"oversight": {"budget": {"usd": 1.0}}}):
-        with pytest.raises(TaskError, match=r"no price is known for the backend default \(m-1\): give it `prices`"):
+        with pytest.raises(TaskError, match=r"the price of the backend default \(m-1\) is not known: give it `prices`"):
             world.solve(steps(1), Scripted("x", profile=UNPRICED), task=task)
     assert world.journal.runs() == []
 

@@ -130,7 +130,7 @@ def test_a_limit_that_cannot_be_kept_is_found_before_the_run(
 def test_limits_need_somebody_who_keeps_to_them(tmp_path: Path) -> None:
     """Without a monitor that reads rules a limit would be nothing but words."""
     agent = Scaffold("direct", actions=[paying()], monitors=[], journal=FileJournal(tmp_path))
-    with pytest.raises(TaskError, match="pay is done at most 1 times a run: no monitor reads rules") as raised:
+    with pytest.raises(TaskError, match="pay is done at most 1 times a run: no monitor checks this limit") as raised:
         agent.check(Task(prompt="x", limits={"pay": Limits(run=1)}))
     assert raised.value.path == ("limits",)
 
@@ -138,5 +138,5 @@ def test_limits_need_somebody_who_keeps_to_them(tmp_path: Path) -> None:
 def test_limits_that_an_action_declares_wrongly_are_said(tmp_path: Path) -> None:
     """By the action's name and the key."""
     agent = Scaffold("direct", actions=[paying(limits={"week": 1})], monitors=["rules"], journal=FileJournal(tmp_path))
-    with pytest.raises(TaskError, match="the limits that 'pay' declares do not fit: week"):
+    with pytest.raises(TaskError, match="the limits that 'pay' declares are not valid: week"):
         agent.check(Task(prompt="x"))

@@ -65,7 +65,7 @@ def test_a_flag_asks_a_person_where_the_reasoning_is_absent(
     [
         (FLAG, "odd"),
         (Verdict(decision="flag", feedback="strange"), "strange"),
-        (Verdict(decision="flag"), "it says no more"),
+        (Verdict(decision="flag"), "it gives no reason"),
     ],
 )
 def test_a_person_is_told_what_was_flagged(
@@ -340,7 +340,12 @@ def test_figures_are_gathered_from_traces_and_kept(world: World, watcher: type[W
 
 
 @pytest.mark.parametrize(
-    ("said", "why"), [("absent.json", "cannot read"), ("[1]", "is a file"), ("task.yaml", "holds no figures")]
+    ("said", "why"),
+    [
+        ("absent.json", "cannot read"),
+        ("[1]", "should be a file"),
+        ("task.yaml", "is not a file of monitorability figures"),
+    ],
 )
 def test_a_file_without_figures_is_refused_by_its_line(tmp_path: Path, said: str, why: str) -> None:
     """The message says which file, where, and what would make one."""
@@ -427,7 +432,7 @@ def test_who_a_policy_asks_besides_has_thought_too(world: World, watcher: type[W
 @pytest.mark.parametrize(
     ("oversight", "told", "why"),
     [
-        ({"monitorability": {"irreversible": 0.1}}, "", "nothing was told of what thought of it"),
+        ({"monitorability": {"irreversible": 0.1}}, "", "nothing is known about the model behind this call"),
         ({"monitorability": {"irreversible": 0.1}}, "pay it", "solve by host:host, never measured"),
         ({"unread": {"ask": "irreversible"}}, "", "the reasoning behind it cannot be read"),
         ({"unread": {"ask": "irreversible"}}, "pay it", ""),

@@ -187,7 +187,7 @@ def test_a_review_that_is_not_async_is_told_to_be(world: World) -> None:
 
     outcome = world.solve(paying, monitors=[Plain()])
     assert outcome.answer == "ActionRefused"
-    assert outcome.verdicts[0].reason == "TypeError: `review` gave a Verdict: it has to be `async def`"
+    assert outcome.verdicts[0].reason == "TypeError: `review` returned a Verdict: it should be `async def`"
 
 
 @pytest.mark.parametrize(("says", "setting"), [(_raises, "on_error"), (_hangs, "on_timeout")])
@@ -234,7 +234,9 @@ def test_a_plug_in_that_cancels_its_own_task_is_found_by_the_key(world: World) -
 
     outcome = world.solve(planner, ["a", "b"])
     assert outcome.status == "unavailable"
-    assert outcome.reason.startswith("the move at 1 was cancelled from within: a plug-in asked there, or just before")
+    assert outcome.reason.startswith(
+        "the move at 1 was cancelled by the code it called: a plug-in that ran there, or just before"
+    )
 
 
 def test_a_monitor_that_does_not_return_from_cancellation_is_not_waited_for_forever(

@@ -117,7 +117,7 @@ def test_why_a_person_says_no_is_told_to_the_planner(world: World, watcher: type
 
 EXPIRED = {
     "before it is answered": "nobody answered in time",
-    "after it is granted": "a person said yes, which had expired before it could be used",
+    "after it is granted": "a person said yes, but the approval expired before it could be used",
 }
 
 

@@ -115,9 +115,9 @@ def _branches_of_nothing(_: Task) -> Any:
 @pytest.mark.parametrize(
     ("planner", "said"),
     [
-        (_foreign, "the planner yielded a str at 1000: yield moves only"),
-        (_empty, "together at 1000 had nothing to ask"),
-        (_branches_of_nothing, "together at 1000 had nothing to ask"),
+        (_foreign, "the planner yielded a str at 1000: yield only moves"),
+        (_empty, "together at 1000 was given no sub-planners"),
+        (_branches_of_nothing, "together at 1000 was given no sub-planners"),
     ],
 )
 def test_a_planner_that_insists_on_asking_nothing_is_ended(world: World, planner: Any, said: str) -> None:
@@ -153,7 +153,7 @@ def test_a_foreign_object_is_named_with_its_place(world: World) -> None:
 
     status, reason = ended(world, foreign)
     assert status == "failed"
-    assert reason == "the planner yielded a int at 1: yield moves only, by `yield from think(...)` and the like"
+    assert reason == "the planner yielded a int at 1: yield only moves, with `yield from think(...)` and the like"
 
 
 def test_what_a_planner_raises_is_told_with_its_place(world: World) -> None:
@@ -218,7 +218,9 @@ def test_a_step_that_is_only_called_is_told_how_to_ask_it(world: World) -> None:
 
     status, reason = ended(world, planner)
     assert status == "failed"
-    assert reason.endswith(", before its first move); a step is asked by `yield from think(...)`, not by calling alone")
+    assert reason.endswith(
+        ", before its first move); a step is asked with `yield from think(...)`, not by calling think(...) alone"
+    )
 
 
 def forgetful(_: Task) -> Planning[str]:
@@ -240,9 +242,9 @@ def test_a_move_that_is_made_and_not_yielded_is_told_before_the_run_begins(world
         act("pay", {"invoice": "i1"})
         return (yield from think("solve", "x")).value
 
-    with pytest.raises(TaskError, match=r"_faults.py:\d+: act\(...\) alone does nothing: write `yield from act"):
+    with pytest.raises(TaskError, match=r"_faults.py:\d+: act\(...\) does nothing by itself: write `yield from act"):
         world.agent(planner)
-    with pytest.raises(TaskError, match=r": scaffold.act\(...\) alone does nothing"):
+    with pytest.raises(TaskError, match=r": scaffold.act\(...\) does nothing by itself"):
         world.agent(forgetful)
 
 
@@ -268,7 +270,7 @@ def test_of_planners_with_one_decorator_each_is_looked_at_for_itself(world: Worl
     def good(_: Task) -> Planning[str]:
         return (yield from think("solve", "x")).value
 
-    with pytest.raises(TaskError, match=r"_faults.py:\d+: note\(...\) alone does nothing"):
+    with pytest.raises(TaskError, match=r"_faults.py:\d+: note\(...\) does nothing by itself"):
         world.agent(bad)
     world.agent(good)
 
@@ -331,8 +333,8 @@ def test_what_is_nested_too_deeply_is_told_with_its_place(world: World) -> None:
         yield from note("first")
         return holds_itself
 
-    assert ended(world, planner)[1].endswith(" (in its move at 1: it is nested too deeply, or holds itself)")
-    said = "the planner's answer cannot be recorded: it is nested too deeply, or holds itself"
+    assert ended(world, planner)[1].endswith(" (in its move at 1: it is nested too deeply, or contains itself)")
+    said = "the planner's answer cannot be recorded: it is nested too deeply, or contains itself"
     assert ended(world, answering) == ("failed", said)
 
 
@@ -354,7 +356,7 @@ def test_a_number_that_is_none_is_not_written_down_as_nothing(world: World, foun
 
         return ended(world, planner)[1]
 
-    said = " is no number that can be recorded"
+    said = " is not a number that can be recorded"
     assert f"{said} (in its move at 0)" in told_by(lambda: think("solve", found))
     assert f"{said} (in its move at 0)" in told_by(lambda: ask("Is it so?", found))
     assert f"{said} (in its move at 0)" in told_by(lambda: note("so far", partial=found))
@@ -375,21 +377,24 @@ def asking(**options: Any) -> Planning[Any]:
 @pytest.mark.parametrize(
     ("move", "said"),
     [
-        (lambda: think("solve", think("solve", "x")), "think(...) was made and not run: write `yield from` before it"),
-        (lambda: note("so far", partial=act("look")), "act(...) was made and not run: write `yield from` before it"),
+        (
+            lambda: think("solve", think("solve", "x")),
+            "think(...) was called but not run: write `yield from` before it",
+        ),
+        (lambda: note("so far", partial=act("look")), "act(...) was called but not run: write `yield from` before it"),
         (lambda: act(look), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
         (lambda: propose(Plan([Planned(look)])), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
-        (lambda: think("solve", "x", sampling=3), "`sampling` is a policy, such as majority(3), not 3"),  # type: ignore[call-overload]
-        (lambda: think("solve", "x", options={"stop": "."}), "`options` is made by Options(...), such as "),  # type: ignore[call-overload]
-        (lambda: asking(stop="END"), "`stop` of Options is a tuple of texts, such as ('END',), not 'END'"),
-        (lambda: asking(stop=(b"x",)), "`stop` of Options is a tuple of texts"),
-        (lambda: asking(stop=("",)), "`stop` of Options holds an empty text"),
-        (lambda: asking(choices="yes"), "`choices` of Options is a tuple of texts"),
-        (lambda: asking(max_tokens=0), "`max_tokens` of Options is a whole number from 1 on, not 0"),
-        (lambda: asking(max_tokens=1.5), "`max_tokens` of Options is a whole number from 1 on, not 1.5"),
-        (lambda: asking(temperature=-0.1), "`temperature` of Options is a number from 0 on, not -0.1"),
-        (lambda: asking(temperature=math.nan), "`temperature` of Options is a number from 0 on, not nan"),
-        (lambda: asking(temperature="hot"), "`temperature` of Options is a number from 0 on, not 'hot'"),
+        (lambda: think("solve", "x", sampling=3), "`sampling` should be a policy, such as majority(3), not 3"),  # type: ignore[call-overload]
+        (lambda: think("solve", "x", options={"stop": "."}), "`options` should be made by Options(...), such as "),  # type: ignore[call-overload]
+        (lambda: asking(stop="END"), "`stop` of Options should be a tuple of texts, such as ('END',), not 'END'"),
+        (lambda: asking(stop=(b"x",)), "`stop` of Options should be a tuple of texts"),
+        (lambda: asking(stop=("",)), "`stop` of Options contains an empty text"),
+        (lambda: asking(choices="yes"), "`choices` of Options should be a tuple of texts"),
+        (lambda: asking(max_tokens=0), "`max_tokens` of Options should be a whole number of at least 1, not 0"),
+        (lambda: asking(max_tokens=1.5), "`max_tokens` of Options should be a whole number of at least 1, not 1.5"),
+        (lambda: asking(temperature=-0.1), "`temperature` of Options should be a number of at least 0, not -0.1"),
+        (lambda: asking(temperature=math.nan), "`temperature` of Options should be a number of at least 0, not nan"),
+        (lambda: asking(temperature="hot"), "`temperature` of Options should be a number of at least 0, not 'hot'"),
     ],
 )
 def test_a_slip_in_a_move_is_told_with_its_cure(world: World, move: Any, said: str) -> None:
@@ -434,7 +439,7 @@ def test_a_planner_that_catches_even_its_end_is_let_go_in_silence(
 
 def test_an_answer_of_no_choices_is_refused() -> None:
     """A list of nothing to choose from would restrict nothing."""
-    with pytest.raises(ValidationError, match="a list of no choices"):
+    with pytest.raises(ValidationError, match="an empty list"):
         Task(prompt="x", answer=())
 
 
@@ -455,5 +460,5 @@ def test_a_step_that_is_taken_up_again_gives_a_hint(world: World, how: str) -> N
     status, reason = ended(world, planner)
     assert status == "failed"
     assert "'NoneType' object has no attribute 'value' (test_planner_faults.py:" in reason
-    assert ", after its move at 0); a step that was begun" in reason
-    assert reason.endswith("a step that was begun, ended or closed before gives None: call its function again")
+    assert ", after its move at 0); a step that was already started" in reason
+    assert reason.endswith("a step that was already started, ended or closed gives None: call its function again")

@@ -161,7 +161,7 @@ def test_the_same_thing_is_done_once_in_a_run(world: World, watcher: type[Watche
         return [*said, sorted(each.status for each in results.values())]
 
     outcome = world.solve(planner, monitors=[watcher()])
-    twice = "it was done already, or may have been, by this run at 0"
+    twice = "it was already done, or may have been, by this run at 0"
     assert outcome.answer == [twice, "done", "it does the same as a0", ["performed", "refused"]]
     assert [each[1] for each in world.done] == ["i1", "i2", "i4"]
 

@@ -187,14 +187,14 @@ def test_a_template_that_there_is_not_is_an_error_with_the_nearest_name(tmp_path
         backends={"default": "scripted:ok"},
         sampling=in_rotation(majority(3), Way(), Way(prompt="other")),
     )
-    with pytest.raises(TaskError, match="no template 'other': `prompts` names no folder"):
+    with pytest.raises(TaskError, match="no template 'other': `prompts` gives no folder"):
         agent.check(Task(prompt="x"))
 
 
 @pytest.mark.parametrize("text", ["", "just text", "text\n[user]\nmore"])
 def test_a_template_without_sections_is_an_error(text: str) -> None:
     """A template begins with the role of its first message."""
-    with pytest.raises(TaskError, match=r"has to begin with \[system\] or \[user\]"):
+    with pytest.raises(TaskError, match=r"should begin with \[system\] or \[user\]"):
         Template("t", text)
 
 

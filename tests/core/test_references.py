@@ -68,7 +68,7 @@ def test_what_was_not_performed_has_no_value_in_a_text_either() -> None:
 
 def test_a_result_to_come_does_not_go_into_a_text() -> None:
     """Nobody knows it yet: as an argument of its own it is filled in."""
-    with pytest.raises(PlanError, match=r"what 'look' will give back is not known yet: .* an argument of its own"):
+    with pytest.raises(PlanError, match=r"what 'look' will return is not known yet: .* an argument of its own"):
         f"It said {Planned('look').result}"
 
 

@@ -117,7 +117,7 @@ def test_a_broken_plugin_says_whose_it_is_and_what_is_wrong() -> None:
     said = r"planner 'broken' of strangers-plugins 1\.2\.3 cannot be loaded: RuntimeError: written for another version"
     with pytest.raises(BrokenPlugin, match=said):
         registry.load("planner", "broken")
-    with pytest.raises(TaskError, match="is no planner"):
+    with pytest.raises(TaskError, match="is not a planner"):
         registry.planner(registry.load("planner", "unfitting"), {})
     with pytest.raises(BrokenPlugin, match="has no `spec` or no `review`"):
         registry.make_monitor("shapeless", {})
@@ -172,11 +172,11 @@ def test_a_function_beside_the_task_is_found_by_its_module(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
-        ("nowhere:f", "planner: no module 'nowhere' in"),
+        ("nowhere:f", "planner: there is no module 'nowhere' in"),
         ("mine:planer", "planner: 'mine' has no 'planer'; did you mean 'planner'"),
-        ("bad:f", "planner: 'bad' does not import: ZeroDivisionError: division by zero \\(bad.py:1\\)"),
-        ("lost:f", "planner: 'lost' does not import: No module named 'no_such_module'"),
-        ("exits:f", "planner: 'exits' does not import: SystemExit: 0"),
+        ("bad:f", "planner: 'bad' cannot be imported: ZeroDivisionError: division by zero \\(bad.py:1\\)"),
+        ("lost:f", "planner: 'lost' cannot be imported: No module named 'no_such_module'"),
+        ("exits:f", "planner: 'exits' cannot be imported: SystemExit: 0"),
     ],
 )
 def test_what_is_not_there_is_named_with_the_nearest(tmp_path: Path, reference: str, said: str) -> None:
@@ -206,12 +206,12 @@ def _takes_a_keyword(_task: Task, *, more: int) -> Planning[str]:
 
 @pytest.mark.parametrize(
     ("planner", "said"),
-    [(_takes_nothing, "takes nothing"), (_takes_more, "asks for '_more'"), (_takes_a_keyword, "asks for 'more'")],
+    [(_takes_nothing, "has no parameters"), (_takes_more, "needs '_more'"), (_takes_a_keyword, "needs 'more'")],
     ids=["nothing", "more", "a keyword"],
 )
 def test_a_planner_that_cannot_be_called_is_refused_before_the_run(planner: Any, said: str) -> None:
     """What it takes is looked at when it is bound, and the fault is the task's."""
-    with pytest.raises(TaskError, match=f"planner: '{planner.__name__}' {said}: a planner is given the task"):
+    with pytest.raises(TaskError, match=f"planner: '{planner.__name__}' {said}: a planner is called with the task"):
         registry.planner(planner, {})
 
 
@@ -247,7 +247,7 @@ def test_a_monitor_of_ones_own_is_named_as_planners_and_actions_are(tmp_path: Pa
     ("name", "settings", "said"),
     [
         ("own:Quit", {}, "'own' has no 'Quit'; did you mean 'Quiet'"),
-        ("own:number", {}, "'own:number' is a int, and makes no monitor"),
+        ("own:number", {}, "'own:number' is a int, which cannot make a monitor"),
         ("own:Quiet", {"leters": 3}, "unexpected keyword argument 'leters'; did you mean 'letters'"),
         ("own:Quiet", {"x": 3}, "unexpected keyword argument 'x'; it takes letters"),
     ],

@@ -97,16 +97,16 @@ def test_as_many_are_drawn_as_could_decide_it_and_no_more(policy: Sampling, vote
 @pytest.mark.parametrize("make", [lambda: once(tries=0), lambda: majority(0), lambda: ahead_by(0)])
 def test_a_policy_of_nothing_is_refused(make: Callable[[], Sampling]) -> None:
     """At least one sample has to be drawn, and the message says so."""
-    with pytest.raises(ValueError, match="has to be at least 1"):
+    with pytest.raises(ValueError, match="should be at least 1"):
         make()
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: ahead_by(10**9), "k is 1000000000: it has to be 10,000 at most"),
-        (lambda: majority(2.5), "n is 2.5: it has to be a whole number"),  # type: ignore[arg-type]  # that is the point
-        (lambda: once(tries=10_001), "tries is 10001: it has to be 10,000 at most"),
+        (lambda: ahead_by(10**9), "k should be 10,000 at most, not 1000000000"),
+        (lambda: majority(2.5), "n should be a whole number, not 2.5"),  # type: ignore[arg-type]  # that is the point
+        (lambda: once(tries=10_001), "tries should be 10,000 at most, not 10001"),
     ],
 )
 def test_a_policy_that_nothing_could_carry_out_is_refused(make: Callable[[], Sampling], said: str) -> None:
@@ -211,7 +211,7 @@ def test_red_flags_are_discarded_and_drawn_again_never_repaired(world: World) ->
     assert [bool(flag) for flag in flags] == [True, False, True, True, True, False, False, False]
     assert flags[0] == "malformed: not a whole number"
     assert flags[2] == "not finished within 512 tokens"
-    assert flags[4] == "7 characters, 6 or more"
+    assert flags[4] == "it has 7 characters; the limit is below 6"
     assert (step["samples"][0]["text"], step["samples"][1]["text"]) == ("The answer is 42.", "42 ")
     assert step["discarded"] == 4
     assert step["winner"] == 1

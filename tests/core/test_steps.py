@@ -167,12 +167,15 @@ def test_a_character_cut_in_two_is_one_again(world: World) -> None:
     ("deltas", "flag"),
     [
         ((Delta(text="4"), BadResponse("cut in the middle")), "cut in the middle"),
-        ((Delta(text="4"),), "or its stream ended without one"),
-        ((Delta(text="4", finish="cut"),), "ended early: its provider's filter took the rest away"),
-        ((Delta(text="4", finish="error"),), "ended early: the model stopped neither at its end nor at its length"),
+        ((Delta(text="4"),), "or its stream ended without a reason"),
+        ((Delta(text="4", finish="cut"),), "ended early: its provider's filter removed the rest"),
+        (
+            (Delta(text="4", finish="error"),),
+            "ended early: the model stopped for another reason than its end or its length",
+        ),
         ((Delta(text="4", finish="done"),), "ended early"),  # type: ignore[arg-type] # what a plug-in may send
-        ((whole("4", index=1),), "a sample number 1 was sent; 1 were asked for"),
-        ((whole("4", index=-1),), "a sample number -1 was sent; 1 were asked for"),
+        ((whole("4", index=1),), "a sample with the number 1 was sent, but 1 were asked for"),
+        ((whole("4", index=-1),), "a sample with the number -1 was sent, but 1 were asked for"),
         ((Delta(text="x" * 5000), whole("x" * 5000)), "an answer of more than"),
         ((Delta(reasoning="x" * 9000), whole("4")), "an answer of more than"),
     ],
@@ -231,8 +234,8 @@ def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendErro
     ("sent", "said"),
     [
         (KeyError("x"), "KeyError: 'x' (test_steps.py, in generate)"),
-        (5, "TypeError: a int was sent, no Delta"),
-        ("yes", "TypeError: a str was sent, no Delta"),
+        (5, "TypeError: a int was sent, not a Delta"),
+        ("yes", "TypeError: a str was sent, not a Delta"),
         (whole(b"yes"), "TypeError: "),  # type: ignore[arg-type] # as all below: what a plug-in may send
         (whole("yes", reasoning=b"so"), "TypeError: "),
         (whole("yes", usage=Usage(1.5, 1)), "ValidationError: Expected `int`, got `float` - at `$.input`"),  # type: ignore[arg-type]
@@ -245,7 +248,7 @@ def test_an_error_of_the_backend_fails_the_step(world: World, error: BackendErro
 def test_a_fault_in_a_backend_is_said_to_be_its_own(world: World, sent: Any, said: str) -> None:
     """What a plug-in raises, or sends instead of pieces, fails the step under its name, not the planner's."""
     outcome = world.solve(thinking(), Streaming(sent))
-    expected = f"StepFailed: plain cannot answer: it has a fault, of which its author should hear: {said}"
+    expected = f"StepFailed: plain cannot answer: it has a bug, which its author should know about: {said}"
     assert outcome.answer.startswith(expected)
     assert list(world.facts(outcome, "run.ended"))  # its trace can be read
 
@@ -273,14 +276,14 @@ class Listing(Returning):
 def test_a_backend_that_gives_no_stream_is_told_how_one_is_written(world: World, backend: Any, gave: str) -> None:
     """The commonest slips of who writes a first backend; nothing is left that was never awaited."""
     outcome = world.solve(thinking(), backend)
-    assert f"`generate` gave a {gave}, no stream: it is `async def`, with `yield`" in outcome.answer
+    assert f"`generate` returned a {gave}, not a stream: it should be `async def` with `yield`" in outcome.answer
 
 
 @pytest.mark.parametrize("usage", [Usage(-1, 1), Usage(1, -1), Usage(1, 1, usd=-0.1), Usage(1, 1, usd=math.nan)])
 def test_a_cost_that_is_none_is_charged_at_its_worst(world: World, usage: Usage) -> None:
     """A budget is never given back what was not spent: below nothing, or no number, discards the sample."""
     outcome = world.solve(thinking(sampling=once(tries=1)), Streaming(whole("yes", usage=usage)))
-    assert "it says that it used" in outcome.answer
+    assert "it reports impossible usage:" in outcome.answer
     assert outcome.usage["model"].output == 512
 
 
@@ -408,7 +411,7 @@ def test_a_step_for_a_role_that_nobody_fills_says_how_to_fill_it(world: World) -
     """Without a backend the run is unavailable, and the reason names the cure."""
     outcome = world.agent(thinking(), backends={}).solve_sync(Task(prompt="x"))
     assert outcome.status == "unavailable"
-    assert "name one under `backends:`" in outcome.reason
+    assert "add one under `backends:`" in outcome.reason
 
 
 def test_roles_are_answered_by_their_own_backend_or_the_default(world: World) -> None:

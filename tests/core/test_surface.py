@@ -187,7 +187,7 @@ def test_a_journal_may_be_named_by_its_folder(tmp_path: Path) -> None:
         outcome = Scaffold(backends="scripted:Paris", journal=place).solve_sync("The capital of France?")
         assert Path(outcome.trace).is_relative_to(place)
     for wrong in (3, FileJournal):
-        with pytest.raises(BadInput, match="keeps no runs: give a folder"):
+        with pytest.raises(BadInput, match="cannot keep runs: give a folder"):
             Scaffold(journal=wrong)  # type: ignore[arg-type]  # that is the point
 
 
@@ -271,21 +271,24 @@ class Shared:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"planner": lambda _task: None}, "is no planner"),
+        ({"planner": lambda _task: None}, "is not a planner"),
         ({"options": {"x": 1}}, "takes no options"),
-        ({"backends": {"default": 7}}, r"backends\.default: a int is no backend"),
+        ({"backends": {"default": 7}}, r"backends\.default: an int is not a backend"),
         ({"backends": {"default": {"model": "x"}}}, "needs `use`"),
-        ({"monitors": [7]}, "a int is no monitor"),
-        ({"monitors": [{"a": {}, "b": {}}]}, "one monitor at a time"),
-        ({"planner": 7}, "a int is no planner: give the generator function itself"),
-        ({"backends": {"default": Scripted}}, "the class Scripted itself, without brackets, is no backend"),
-        ({"backends": Shared}, "the class Shared itself, without brackets, is no backend"),
-        ({"monitors": [Shared]}, "the class Shared itself, without brackets, is no monitor"),
-        ({"monitors": "rules"}, "monitors: is a list, not a str"),
-        ({"monitors": [Watching()]}, "'watching' watches 'actoin', which nothing is; did you mean 'action'"),
-        ({"monitors": [Scripted]}, "the class Scripted itself, without brackets, is no monitor"),
-        ({"actions": [len]}, r"actions: 'len' is no action: decorate the function with @action"),
-        ({"actions": 7}, "actions: is a list, not a int"),
+        ({"monitors": [7]}, "an int is not a monitor"),
+        ({"monitors": [{"a": {}, "b": {}}]}, "one monitor per item"),
+        ({"planner": 7}, "an int is not a planner: give the generator function itself"),
+        ({"backends": {"default": Scripted}}, "the class Scripted itself, not an instance, is not a backend"),
+        ({"backends": Shared}, "the class Shared itself, not an instance, is not a backend"),
+        ({"monitors": [Shared]}, "the class Shared itself, not an instance, is not a monitor"),
+        ({"monitors": "rules"}, "monitors: should be a list, not a str"),
+        (
+            {"monitors": [Watching()]},
+            "'watching' watches 'actoin', which is not a kind of subject; did you mean 'action'",
+        ),
+        ({"monitors": [Scripted]}, "the class Scripted itself, not an instance, is not a monitor"),
+        ({"actions": [len]}, r"actions: 'len' is not an action: decorate the function with @action"),
+        ({"actions": 7}, "actions: should be a list, not an int"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_begins(world: World, more: dict[str, Any], said: str) -> None:
@@ -297,7 +300,7 @@ def test_what_cannot_work_is_refused_before_anything_begins(world: World, more: 
 def test_what_is_no_task_is_refused(world: World) -> None:
     """A table is none: nothing is begun, and the cure is named."""
     table: Any = {"prompt": "x"}
-    with pytest.raises(BadInput, match="a dict is no task: give a Task, or what is asked as text"):
+    with pytest.raises(BadInput, match="a dict is not a task: give a Task, or the prompt as text"):
         world.agent(answering).solve_sync(table)
     assert world.journal.runs() == []
 

@@ -264,11 +264,13 @@ def test_one_that_failed_may_be_tried_again_and_one_in_doubt_not(
     travel.how = "break"
     outcome = world.solve(undoing(None, None), actions=travel.actions, monitors=[watcher()])
     broke, after = outcome.answer
-    assert re.fullmatch(r"OSError: the line broke \(test_undoing\.py:\d+\); what was done at 0 is not undone", broke)
+    assert re.fullmatch(
+        r"OSError: the line broke \(test_undoing\.py:\d+\); what was done at 0 has not been undone", broke
+    )
     assert after == "nothing that was done at '0' can be undone"
     travel.how = "not"
     outcome = world.solve(undoing(None, None), actions=travel.actions, monitors=[watcher()])
-    assert outcome.answer == ["the airline is closed; what was done at 0 is not undone"] * 2
+    assert outcome.answer == ["the airline is closed; what was done at 0 has not been undone"] * 2
 
 
 def test_what_was_undone_may_be_done_anew(world: World, watcher: type[Watcher], travel: Travel) -> None:
@@ -291,7 +293,7 @@ def test_an_undoing_is_refused_like_any_action(world: World, watcher: type[Watch
         return Verdict(decision="block" if bad else "allow", feedback="keep it")
 
     outcome = world.solve(undoing(None), actions=travel.actions, monitors=[watcher(no)])
-    assert outcome.answer == ["keep it; what was done at 0 is not undone"]
+    assert outcome.answer == ["keep it; what was done at 0 has not been undone"]
 
 
 def test_an_undo_takes_what_its_action_takes(travel: Travel) -> None:

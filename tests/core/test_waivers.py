@@ -104,7 +104,7 @@ def test_a_waiver_lifts_nothing_but_a_question(world: World, watcher: type[Watch
     assert outcome.answer == "no"  # what a person might have lifted is no objection
     assert (world.done, spare.seen) == ([], [])
     alone = world.solve(paying, monitors=[waiver(watcher)])
-    assert "no monitor would read it" in alone.answer
+    assert "no monitor would check it" in alone.answer
 
 
 def test_a_waiver_is_asked_only_of_what_would_be_put_to_a_person(world: World, watcher: type[Watcher]) -> None:
@@ -253,9 +253,9 @@ def test_a_task_may_say_what_the_gate_makes_of_a_monitor() -> None:
         ({"timeout_s": 0}, "above 0"),
         ({"on_error": "fine"}, "on_error"),
         ({"sample": 2}, "sample"),
-        ([], "is a mapping"),
+        ([], "should be a mapping"),
     ):
         with pytest.raises(TaskError, match=said):
             make_monitor("loop", {"spec": wrong})
-    with pytest.raises(TaskError, match="always binds"):
+    with pytest.raises(TaskError, match="is always enforced"):
         make_monitor("rules", {"spec": {"mode": "observe"}})

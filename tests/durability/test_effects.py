@@ -489,7 +489,7 @@ def test_what_was_withdrawn_is_free_for_others(tmp_path: Path) -> None:
     (tmp_path / "later" / INDEX).unlink()
     other = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "later"))
     assert other.solve_sync(TASK).answer == "paid"
-    assert "it was done already" in str(other.resume_sync(paused.run).answer)
+    assert "it was already done" in str(other.resume_sync(paused.run).answer)
     assert paid == ["rent", "rent"]
 
 

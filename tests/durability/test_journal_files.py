@@ -164,13 +164,13 @@ def test_what_is_not_ours_to_use_is_said_in_one_line(tmp_path: Path) -> None:
         await journal.release(await journal.claim("r", "a", create=True))
         (tmp_path / "runs").chmod(0o000)
         with powerless():
-            with pytest.raises(JournalFailed, match=r"runs.* is not ours to use: Permission denied; its owner can"):
+            with pytest.raises(JournalFailed, match=r"this user may not use .*runs: Permission denied; its owner can"):
                 journal.runs()
-            with pytest.raises(JournalFailed, match="is not ours to use"):
+            with pytest.raises(JournalFailed, match="this user may not use"):
                 await journal.claim("r", "b")
-            with pytest.raises(JournalFailed, match="is not ours to use"):
+            with pytest.raises(JournalFailed, match="this user may not use"):
                 await anext(aiter(journal.read("r")))
-            with pytest.raises(JournalFailed, match="is not ours to use"):
+            with pytest.raises(JournalFailed, match="this user may not use"):
                 await journal.post("r", Answer(id="q", digest="d"))
             with pytest.raises(JournalFailed, match=r"cannot make the run's folder .*Permission denied"):
                 await journal.claim("s", "b", create=True)
@@ -184,6 +184,6 @@ def test_an_answer_stays_in_its_inbox(tmp_path: Path, name: str) -> None:
     """Whoever wrote into a trace names its questions; no name has a file written anywhere else."""
     run = tmp_path / "runs" / "r"
     run.mkdir(parents=True)
-    with pytest.raises(BadInput, match="is not to be believed"):
+    with pytest.raises(BadInput, match="cannot be trusted"):
         asyncio.run(FileJournal(tmp_path / "runs").post("r", Answer(id=name, digest="", granted=True)))
     assert [*tmp_path.rglob("*.json")] == []

@@ -399,7 +399,7 @@ def test_two_runs_on_two_machines_pay_an_invoice_once(stage: Stage) -> None:
     time.sleep(_LEASE_S * 1.2)
     third = stage.said(stage.start(what="invoice", ACTS="1"))
     assert third[0] == "stopped"
-    assert "may have been done already" in third[3]
+    assert "may already have been done" in third[3]
     assert len(stage.ledger.lines()) <= 1
 
 
@@ -418,14 +418,14 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(cluster: Cluster, tmp_
 
     says(f"postgresql:///scaffold?host={tmp_path}", JournalFailed, "cannot be used: .*Is the server running")
     says(cluster.url.replace("/scaffold?", "/nothing?"), JournalFailed, 'database "nothing" does not exist')
-    says("postgresql:///x?nonsense=1", BadInput, "is no address of a database")
+    says("postgresql:///x?nonsense=1", BadInput, "is not the address of a database")
     fresh = cluster.fresh(f"versions_{os.getpid()}")
     says(fresh, UnknownRun, "no run '20300101-000000-none'")
     import psycopg
 
     with psycopg.connect(fresh, autocommit=True) as connection:
         connection.execute("INSERT INTO scaffold.versions (version, compatible) VALUES (99, 99)")
-        says(fresh, BadInput, "version 99, which needs a newer scaffold .*upgrade it")
+        says(fresh, BadInput, "version 99, but this scaffold knows versions up to .*upgrade scaffold")
         connection.execute("UPDATE scaffold.versions SET compatible = 1 WHERE version = 99")
     says(fresh, UnknownRun, "no run")  # newer, and still understood: as while workers are being replaced
     with psycopg.connect(fresh, autocommit=True) as connection:
@@ -438,7 +438,7 @@ def test_a_database_that_cannot_be_used_is_one_clear_line(cluster: Cluster, tmp_
     with psycopg.connect(other, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA scaffold")
         connection.execute("CREATE TABLE scaffold.events (number int)")
-    says(other, BadInput, "was made by something else, use another database")
+    says(other, BadInput, "was made by another program; use another database")
 
 
 def test_a_database_that_cannot_say_who_acts_on_what_pauses_the_run(stage: Stage) -> None:

@@ -279,7 +279,7 @@ def test_a_torn_last_line_is_repaired_and_reported(tmp_path: Path) -> None:
         trace.write(lines[7][:40])
     again = agent_in(tmp_path / "torn").resume_sync(whole.run)
     assert again.status == "solved"
-    assert "40 bytes of a torn line in trace.jsonl" in again.repaired
+    assert "40 bytes of an incomplete line in trace.jsonl" in again.repaired
     story = read_story(run)
     assert story.faults == []
     assert [event["repaired"] for event in story.of("run.resumed")] == [again.repaired]
@@ -359,8 +359,8 @@ def test_a_read_that_was_interrupted_is_read_again_and_nothing_else(
     [
         ("has it", "performed: it is there", 1),
         ("has it not", "performed: done", 2),
-        ("fails", "OutcomeUnknown: its target could not say: OSError: refused: [TOKEN] (test_replay.py:", 1),
-        ("hangs", "OutcomeUnknown: its target could not say: TimeoutError: ", 1),
+        ("fails", "OutcomeUnknown: its target could not tell: OSError: refused: [TOKEN] (test_replay.py:", 1),
+        ("hangs", "OutcomeUnknown: its target could not tell: TimeoutError: ", 1),
     ],
 )
 def test_what_a_target_says_of_an_interrupted_action_decides(

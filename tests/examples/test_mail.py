@@ -31,7 +31,7 @@ def test_a_mail_is_sent_once_ann_has_seen_it(
     said("approvals", "approve", "last", asked, "--as", "ann")
     assert '"2.txt": "not sent: Mail goes to our customers only"' in said("resume", "last")
     assert (folder / "sent.txt").read_text().splitlines() == ["1.txt ada@example.org: We are sorry; it is on its way."]
-    assert "helpdesk@example.net, from all that was told before move 5, outside our trust" in said(
+    assert "helpdesk@example.net, from all that was told before move 5, untrusted" in said(
         "audit", "why", "last", "send#2"
     )
     said("audit", "verify", "last")

@@ -57,7 +57,9 @@ def test_a_tool_that_is_left_out_is_told_in_one_line(task: Path, capsys: pytest.
     (task.parent / "tools.json").write_text(json.dumps({"die": {"name": "two words"}}))
     assert main(["mcp", "list", str(task)]) == 0
     shown = capsys.readouterr()
-    assert shown.err.startswith("warning: the MCP server 'rogue' has a tool of the odd name 'two words', which is left")
+    assert shown.err.startswith(
+        "warning: the MCP server 'rogue' has a tool with the invalid name 'two words', which is left"
+    )
     assert shown.err.count("\n") == 1
     assert "  echo  " in shown.out
 
@@ -65,7 +67,7 @@ def test_a_tool_that_is_left_out_is_told_in_one_line(task: Path, capsys: pytest.
 def test_nothing_is_accepted_unless_somebody_says_so(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Away from a terminal it takes --yes; the difference is shown, and the exit status says no."""
     assert main(["mcp", "pin", str(task)]) == 1
-    assert "accept it with --yes" in capsys.readouterr().err
+    assert "accept with --yes" in capsys.readouterr().err
     assert not (task.parent / "mcp.pins.json").exists()
     assert main(["mcp", "pin", str(task), "--yes"]) == 0
     assert "accepted 19 tools of rogue" in capsys.readouterr().out
@@ -101,9 +103,9 @@ def test_a_person_is_asked_at_the_terminal(task: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["mcp", "list", "{folder}/none.yaml"], "there is no such file"),
-        (["mcp", "list", "{folder}/plain.yaml"], "names no MCP server"),
-        (["mcp", "pin", "{folder}/task.yaml", "rouge"], "names no MCP server 'rouge'; did you mean 'rogue'?"),
+        (["mcp", "list", "{folder}/none.yaml"], "no such file"),
+        (["mcp", "list", "{folder}/plain.yaml"], "has no MCP server"),
+        (["mcp", "pin", "{folder}/task.yaml", "rouge"], "has no MCP server 'rouge'; did you mean 'rogue'?"),
     ],
 )
 def test_mistakes_are_one_line(task: Path, words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

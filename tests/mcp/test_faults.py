@@ -27,8 +27,8 @@ ECHO = ("rogue.echo", {"text": "hello"})
 @pytest.mark.parametrize(
     ("tool", "says"),
     [
-        ("die", "went away in the middle of the call: it ended with status 3"),
-        ("garbage", "what is no message of JSON-RPC: 'Traceback: this is a log line"),
+        ("die", "ended in the middle of the call: it ended with status 3"),
+        ("garbage", "something that is not a JSON-RPC message: 'Traceback: this is a log line"),
         ("flood", "a message of more than 4,194,304 bytes"),
         ("hang", "no answer within 0.5 s"),
         ("fault", "answered with the error -32603: it broke"),
@@ -125,7 +125,7 @@ def test_a_tool_that_changes_between_two_calls_is_refused(world: Any, go: Any) -
     assert outcome.answer[0] == "hello"
     assert "ActionFailed: the MCP server 'rogue' has changed its tool 'echo'" in outcome.answer[2]
     assert outcome.answer[3] == {"n": 7}  # what has not changed goes on
-    assert "ActionRefused: its arguments do not fit: the MCP server 'rogue' has changed" in outcome.answer[4]
+    assert "ActionRefused: its arguments are not valid: the MCP server 'rogue' has changed" in outcome.answer[4]
     assert world.called().count("echo") == 1
 
 
@@ -229,7 +229,7 @@ def test_arguments_that_do_not_fit_the_accepted_schema_never_leave(world: Any, g
         return await world.run(server, ("rogue.echo", {"text": 5}), ("rogue.echo", {"words": "x"}))
 
     first, second = go(story()).answer
-    assert 'ActionRefused: its arguments do not fit: text: 5 is not of type "string"' in first
+    assert 'ActionRefused: its arguments are not valid: text: 5 is not of type "string"' in first
     assert "'words' was unexpected" in second
     assert world.called() == []
 
@@ -252,7 +252,7 @@ def test_a_schema_that_cannot_be_used_is_that_tools_fault(world: Any, go: Any, t
         return await world.run(await world.accepted(), ("rogue.change", {"text": "x"}), ECHO)
 
     refused, echoed = go(story()).answer
-    assert "the schema of the tool 'rogue.change' is none that can be used: " in refused
+    assert "the schema of the tool 'rogue.change' cannot be used: " in refused
     assert echoed == "hello"
     assert world.called() == ["echo"]
 
@@ -282,7 +282,7 @@ def test_a_schema_is_read_as_json_schema_is(world: Any, go: Any, schema: Any, fi
 
     first, second = go(story()).answer
     assert first.isdigit()
-    assert not_so is None or "its arguments do not fit: text: " in second
+    assert not_so is None or "its arguments are not valid: text: " in second
 
 
 def test_a_server_that_starts_again_slowly_has_the_time_for_it(world: Any, go: Any) -> None:
@@ -316,10 +316,10 @@ def test_a_program_that_is_no_server_is_told_as_such(world: Any, go: Any) -> Non
     says = "import sys; sys.stderr.write('I need a config file'); sys.exit(4)"
     cases = {
         (sys.executable, "-c", says): r"it ended with status 4; its last words: 'I need a config file'",
-        (sys.executable, "-c", "print('hello there')"): r"no message of JSON-RPC: 'hello there'",
+        (sys.executable, "-c", "print('hello there')"): r"not a JSON-RPC message: 'hello there'",
         (sys.executable, "-c", "import time; time.sleep(60)"): r"did not answer within 0\.3 s",
         (sys.executable, "-c", _OF_ANOTHER_TIME): r"Unsupported protocol version from the server: 1999-01-01",
-        ("no-such-program-at-all",): r"there is no program 'no-such-program-at-all'",
+        ("no-such-program-at-all",): r"the program 'no-such-program-at-all' cannot be found",
     }
 
     async def story() -> None:
@@ -368,7 +368,7 @@ def test_nothing_is_sent_to_a_server_that_was_refused(world: Any, go: Any) -> No
 def test_a_tool_of_an_odd_name_is_left_out(world: Any, go: Any, name: str) -> None:
     """Names stand in plans, prompts and on terminals: what the protocol does not advise is told, and not offered."""
     (world.folder / "tools.json").write_text(json.dumps({"echo": {"name": name}}))
-    with pytest.warns(UserWarning, match="has a tool of the odd name .*, which is left out: ") as told:
+    with pytest.warns(UserWarning, match="has a tool with the invalid name .*, which is left out: ") as told:
         server = go(world.accepted())
     assert "\x1b" not in str(told[0].message)
     names = [each.spec.name for each in server.actions()]

@@ -190,7 +190,7 @@ def test_an_http_server_that_goes_away_in_the_middle_of_a_call(world: Any, go: A
         answer = go(story(url)).answer
     assert answer[0] == {"total": 5}
     assert answer[1].startswith("OutcomeUnknown: ToolFailed: its server ")
-    assert "is not there" in answer[2]
+    assert "cannot be reached" in answer[2]
     assert "nothing was sent" in answer[2]
 
 

@@ -36,13 +36,13 @@ def task(folder: Path, table: str) -> Path:
     [
         ("        comand: [x]\n", 5, "is not known; did you mean 'command'?"),
         ("        pins: x.json\n", 4, "needs either `command`, a program to start, or `url`"),
-        ("        command: []\n", 5, "names no program"),
-        ("        command: mcp-server-time\n", 5, "is a list"),
-        ("        url: ftp://x\n", 4, "is no address of a server"),
-        ("        url: https://me:pw@x/mcp\n", 4, "holds what looks like a credential: give it by"),
-        ("        url: https://x/mcp\n        env: {A: b}\n", 4, "go with `command`"),
-        ("        command: [x]\n        headers: {A: b}\n", 4, "go with `url`"),
-        ("        url: http://x.example/\n        headers: {A: '${T}'}\n", 4, "in the clear: use https"),
+        ("        command: []\n", 5, "does not name a program"),
+        ("        command: mcp-server-time\n", 5, "should be a list"),
+        ("        url: ftp://x\n", 4, "is not the address of a server"),
+        ("        url: https://me:pw@x/mcp\n", 4, "contains what looks like a credential: give it in"),
+        ("        url: https://x/mcp\n        env: {A: b}\n", 4, "can only be used with `command`"),
+        ("        command: [x]\n        headers: {A: b}\n", 4, "can only be used with `url`"),
+        ("        url: http://x.example/\n        headers: {A: '${T}'}\n", 4, "unencrypted: use https"),
         ("        command: [x]\n        env:\n          API_TOKEN: abcdefgh\n", 6, "looks like a credential"),
         ("        command: [x]\n        env: {API_TOKEN: abcdefgh}\n", 6, "and write ${NAME} here"),
         (
@@ -53,14 +53,14 @@ def task(folder: Path, table: str) -> Path:
         (
             "        command: [x]\n        effects: {ecko: read}\n",
             6,
-            "no tool 'ecko' that was accepted; did you mean 'echo'?",
+            "no accepted tool 'ecko'; did you mean 'echo'?",
         ),
-        ("        command: [x]\n        only: [gone]\n", 6, "no tool 'gone' that was accepted"),
-        ("        command: [x]\n        trusted: [gone]\n", 6, "no tool 'gone' that was accepted"),
+        ("        command: [x]\n        only: [gone]\n", 6, "no accepted tool 'gone'"),
+        ("        command: [x]\n        trusted: [gone]\n", 6, "no accepted tool 'gone'"),
         ("        command: [x]\n        identity: {echo: [who]}\n", 6, "'echo' has no argument 'who'"),
-        ("        command: [x, --key, sk-abcdefghijklmnopqrst]\n", 4, "holds what looks like a credential"),
+        ("        command: [x, --key, sk-abcdefghijklmnopqrst]\n", 4, "contains what looks like a credential"),
         ("        command: [x]\n        timeout_s: 0\n", 6, "greater than 0"),
-        ("        command: [x]\n        pins: none.json\n", 4, "nobody has accepted its tools yet"),
+        ("        command: [x]\n        pins: none.json\n", 4, "its tools have not been accepted yet"),
     ],
 )
 def test_a_fault_in_a_table_is_found_at_its_line(tmp_path: Path, table: str, line: int, says: str) -> None:
@@ -77,11 +77,11 @@ def test_unknown_kinds_of_sources_and_odd_entries_are_named(tmp_path: Path) -> N
     path = tmp_path / "task.yaml"
     for entry, says in {
         "- mpc: {x: {}}": "no source named 'mpc'; did you mean 'mcp'?",
-        "- 5": "is MODULE:NAME, or a source such as `mcp: ...`, not 5",
-        "- {mcp: {}, other: {}}": "is one kind of source and its table",
-        "- mcp: [time]": "is a mapping of servers",
-        "- mcp: {'my server': {command: [x]}}": "is no name for a server",
-        "- mcp: {x: [y]}": "is a mapping with `command` or `url`",
+        "- 5": "should be MODULE:NAME, or a source such as `mcp: ...`, not 5",
+        "- {mcp: {}, other: {}}": "should be one kind of source and its table",
+        "- mcp: [time]": "should be a mapping of servers",
+        "- mcp: {'my server': {command: [x]}}": "is not a valid name for a server",
+        "- mcp: {x: [y]}": "should be a mapping with `command` or `url`",
     }.items():
         path.write_text(f"prompt: x\nactions:\n  {entry}\n")
         with pytest.raises(BadInput) as caught:
@@ -218,10 +218,10 @@ def test_pins_come_back_from_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("{", "cannot be read as pins"),
-        ("[]", "is no file of pins"),
-        ('{"format": "scaffold mcp pins 1", "servers": []}', "is no file of pins"),
-        ('{"format": "scaffold mcp pins 2", "servers": {}}', "does not say"),
+        ("{", "cannot be read as a file of pinned"),
+        ("[]", "is not a file of pins"),
+        ('{"format": "scaffold mcp pins 1", "servers": []}', "is not a file of pins"),
+        ('{"format": "scaffold mcp pins 2", "servers": {}}', "does not have"),
     ],
 )
 def test_a_file_that_holds_no_pins_is_refused(tmp_path: Path, text: str, says: str) -> None:

@@ -54,7 +54,7 @@ def test_one_monitors_card_is_shown_whole() -> None:
     assert "does not see: other languages than English" in text
     assert "asks judge\n" in shown("--monitor", "goals")
     assert "asks the model that answered\n" in shown("--monitor", "faithfulness")
-    assert "how often it is right was not measured" in shown("--monitor", "loop")
+    assert "its accuracy has not been measured" in shown("--monitor", "loop")
     told = json.loads(shown("--monitor", "dataflow", "--json"))
     assert told["property"] == "origin of values"
     assert told["rates"][0]["found"] == 0.995
@@ -88,5 +88,5 @@ def test_a_card_of_the_wrong_kind_is_told_as_broken(monkeypatch: pytest.MonkeyPa
     entry = entries._of("scaffold.cards")["openai"]  # noqa: SLF001 - as above
     monkeypatch.setattr(entries, "_of", lambda _group: {"openai": entry})
     assert isinstance(entries.card_of("openai"), Card)
-    with pytest.raises(BrokenPlugin, match="its card is a Card, no MonitorCard"):
+    with pytest.raises(BrokenPlugin, match="its card is a Card, not a MonitorCard"):
         entries.monitor_card_of("openai")

@@ -283,7 +283,7 @@ def test_a_classifier_is_asked_and_its_score_counts(kit: Any, tmp_path: Path) ->
     assert verdict.decision == "flag"
     for wrong, said in (
         ("guard:scoer", "did you mean 'score'"),
-        ("guard", "names no code"),
+        ("guard", "does not name code"),
         ("guard:nothing", "called"),
     ):
         with pytest.raises(TaskError, match=said):

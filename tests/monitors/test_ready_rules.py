@@ -129,10 +129,10 @@ def test_each_item_is_on_the_list(kit: Any) -> None:
     [
         ("only('pay', 'account')", "only(action, argument, allowed) takes 3 arguments, and is given 2"),
         ("only()", "takes 3 arguments, and is given 0"),
-        ("onyl('pay', 'account', [])", "'onyl' is no function; did you mean 'only'"),
+        ("onyl('pay', 'account', [])", "'onyl' is not a function; did you mean 'only'"),
         ("only(pay, 'account', ['A'])", "action of only() stands in quotes"),
         ("only('pya', 'account', ['A'])", "there is no action 'pya'; did you mean 'pay'"),
-        ("only('pay', 'acount', ['A'])", "'acount' is no argument of any action; did you mean 'account'"),
+        ("only('pay', 'acount', ['A'])", "'acount' is not an argument of any action; did you mean 'account'"),
         ("only('pay', 'account', inputs.acounts)", "the task has no input 'acounts'"),
         ("at_most_in('pay', 'cents', 0, 5)", "a number from 1 to 366"),
         ("at_most_in('pay', 'cents', inputs.n, 5)", "a number from 1 to 366"),

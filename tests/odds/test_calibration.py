@@ -202,8 +202,8 @@ def test_a_task_file_names_the_calibration(tmp_path: Path) -> None:
     for said, message in (
         ("sure: 0.95", "needs `calibration: FILE` beside it"),
         ("sure: 0.95, calibration: gone.json", "cannot read 'gone.json'"),
-        ("sure: 0.95, calibration: task.yaml", "is no calibration"),
-        ("sure: 0.95, calibration: 4", "is a file, not 4"),
+        ("sure: 0.95, calibration: task.yaml", "is not a calibration file"),
+        ("sure: 0.95, calibration: 4", "should be a file, not 4"),
     ):
         file.write_text(text % said)
         with pytest.raises(TaskError, match=message):
@@ -245,5 +245,7 @@ def test_a_curve_that_is_none_is_found_before_the_run(tmp_path: Path, stated: li
     curve = {"backend": "b", "model": "m", "step": "solve", "seen": 9, "stated": stated, "right": right}
     (tmp_path / "c.json").write_text(json.dumps({"curves": [curve]}))
     (tmp_path / "task.yaml").write_text("prompt: x\nsampling: {once: true, calibration: c.json}\n")
-    with pytest.raises(TaskError, match=r"task.yaml:2: sampling.calibration: 'c.json' is no calibration: .*ascending"):
+    with pytest.raises(
+        TaskError, match=r"task.yaml:2: sampling.calibration: 'c.json' is not a calibration file: .*ascending"
+    ):
         build(tmp_path / "task.yaml")

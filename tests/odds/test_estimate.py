@@ -261,4 +261,4 @@ def test_too_few_samples_are_no_evidence(tmp_path: Path) -> None:
     assert status == 0
     assert "too few samples of one prompt to compare" in text
     assert "success not known; 1 samples" in text
-    assert "too little was seen to say which votes reach 95%" in text
+    assert "there is too little data to tell which votes reach 95%" in text

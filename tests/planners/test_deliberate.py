@@ -127,7 +127,7 @@ def test_a_goal_that_could_not_be_judged_is_not_said_to_be_broken(think_about: A
     """Whoever reads why nothing was done learns that a check failed, not that a way is bad."""
     judged = {("Option: pay it", "never overpay"): "hard to say", ("Option: pay double", "never overpay"): "breaks"}
     outcome = think_about(Mind([PAY, TWICE, PAY], judged), options={"revisions": 0})
-    assert "pay it (at 1/0/0): nobody could tell whether it keeps to 'exact': never overpay" in outcome.reason
+    assert "pay it (at 1/0/0): it could not be told whether it satisfies 'exact': never overpay" in outcome.reason
     assert "pay double to be sure (at 1/1/0): it breaks 'exact': never overpay" in outcome.reason
 
 
@@ -214,7 +214,7 @@ def test_contradictory_goals_are_an_error_that_names_them(think_about: Any) -> N
     judged = {("Option: pay it", "be honest"): "breaks", ("Option: pay double", "never overpay"): "breaks"}
     outcome = think_about(Mind([PAY, TWICE, PAY], judged), options={"revisions": 0})
     assert outcome.status == "failed"
-    assert outcome.reason.startswith("no way was found that keeps to 'honest' and 'exact': pay it (at 1/0/0): it")
+    assert outcome.reason.startswith("no way was found that satisfies 'honest' and 'exact': pay it (at 1/0/0): it")
     assert outcome.answer["contradictions"] == [{"goals": ["honest", "exact"]}]
     assert not outcome.actions
 

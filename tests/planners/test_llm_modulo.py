@@ -74,7 +74,7 @@ def test_rounds_are_bounded(solve: Any) -> None:
     """When nothing was accepted there is no answer; the reason says what stood against the last."""
     outcome = solve("llm_modulo", TASK, Scripted("3"), options={"critics": CRITICS, "rounds": 3})
     assert (outcome.status, outcome.answer, outcome.steps) == ("failed", None, 3)
-    assert outcome.reason == "no proposal of 3 was accepted by every critic; the last (at 2): 3\n3 is odd"
+    assert outcome.reason == "none of 3 proposals was accepted by every critic; the last (at 2): 3\n3 is odd"
 
 
 def test_without_a_proposal_there_is_nothing_to_criticise(solve: Any) -> None:

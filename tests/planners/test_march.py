@@ -156,7 +156,7 @@ def test_red_flags_are_drawn_again_never_repaired(solve: Any) -> None:
     outcome = solve("march", Task(prompt="Count"), Scripted(said), options=options)
     assert outcome.status == "solved"
     content = Path(outcome.trace).with_name("content.jsonl").read_text(encoding="utf-8")
-    for flag in ("99 is far from 0", "malformed: not a whole number", "10 characters, 8 or more"):
+    for flag in ("99 is far from 0", "malformed: not a whole number", "it has 10 characters; the limit is below 8"):
         assert flag in content
 
 
@@ -229,7 +229,7 @@ def test_a_march_goes_on_where_it_was_cut(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("domain", "said"),
     [
-        ("rules", "names no code: write MODULE:NAME"),
+        ("rules", "does not name code: write MODULE:NAME"),
         ("no_such_module_here:Rules", "no module 'no_such_module_here'"),
         ("math:pi", "'math:pi' has no done, fault, next, returns, show, start"),
         ("fractions:Fraction", "has no done"),

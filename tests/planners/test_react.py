@@ -133,7 +133,7 @@ def test_what_the_gate_or_the_action_refuses_is_an_observation(react: Any) -> No
     last = prompts(react)[-1]
     assert "action refused: that is nobody's business" in last
     assert "action failed: the line was busy" in last
-    assert "action refused: its arguments do not fit: times: Input should be a valid integer" in last
+    assert "action refused: its arguments are not valid: times: Input should be a valid integer" in last
 
 
 def test_what_may_have_happened_ends_it(react: Any) -> None:
@@ -156,7 +156,7 @@ def test_it_stops_on_repetition_unless_something_changed(react: Any) -> None:
     """The same call with the same arguments ends the run, but a change in between makes it another."""
     outcome = react(*[turn("look", at="home")] * 9, options={"repeats": 2})
     assert (outcome.status, len(outcome.actions)) == ("failed", 2)
-    assert "'look' is called again and again with the same arguments (at 4)" in outcome.reason
+    assert "'look' was called again and again with the same arguments (at 4)" in outcome.reason
     home = turn("look", at="home")
     outcome = react(home, home, turn("send", text="a"), home, home, turn(answer="x"), options={"repeats": 2})
     assert outcome.status == "solved"
@@ -168,7 +168,7 @@ def test_a_turn_is_either_an_action_or_an_answer_of_the_wanted_kind(react: Any) 
     outcome = react(turn(), turn("look", answer="home", at="x"), turn(answer="home"), task=task)
     assert (outcome.status, outcome.answer) == ("solved", "home")
     outcome = react(turn(answer="attic"), turn(answer=3), turn(answer=True), task=task)
-    assert "answers none of home, work" in outcome.reason
+    assert "has an answer that is not one of home, work" in outcome.reason
     task = TASK.model_copy(update={"answer": "integer"})
     assert react(turn(answer="3"), turn(answer=True), turn(answer=3), task=task).answer == 3
 
@@ -225,4 +225,4 @@ def test_without_actions_there_is_nothing_to_do(react: Any) -> None:
     """The error says what is missing."""
     outcome = react(turn(answer="x"), actions=[])
     assert (outcome.status, outcome.steps) == ("failed", 0)
-    assert "react takes actions, and there are none" in outcome.reason
+    assert "react needs actions, but the task has none" in outcome.reason

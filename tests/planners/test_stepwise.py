@@ -93,9 +93,9 @@ def test_a_question_sees_no_answer_that_it_does_not_need() -> None:
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
-        (split(), "0 questions"),
-        (split(*[("?", [])] * 4), "4 questions, where 1 to 3"),
-        (split(("A", [7])), "question 1 needs question 7, which there is not"),
+        (split(), "there are 0 questions"),
+        (split(*[("?", [])] * 4), "there are 4 questions, but there should be 1 to 3"),
+        (split(("A", [7])), "question 1 needs question 7, which does not exist"),
         (split(("A", [0])), "question 1 needs question 0"),
         (split(("A", [1])), "circle: 1 -> 1"),
         (split(("A", [2]), ("B", [1])), "circle"),

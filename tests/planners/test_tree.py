@@ -192,7 +192,7 @@ def test_no_thought_left_is_an_error_that_says_why(solve: Any) -> None:
         ({"depth": 21}, "planner.options.depth: "),
         ({"breadth": 0}, "planner.options.breadth: "),
         ({"breadth": None, "proposals": 10, "depth": 4}, "a level could have 10000 states"),
-        ({"prunes": ["checks"]}, "planner.options.prunes.0: 'checks' names no code"),
+        ({"prunes": ["checks"]}, "planner.options.prunes.0: 'checks' does not name code"),
     ],
 )
 def test_options_without_bounds_are_refused_before_anything_begins(options: dict[str, Any], said: str) -> None:

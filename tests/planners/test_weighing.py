@@ -112,8 +112,8 @@ def _is(move: Any, kind: str) -> bool:
         (Call(action="sned"), "call-2: there is no action 'sned'; did you mean 'send'?"),
         (Call(action="send"), "call-2: 'send' needs the argument 'to'"),
         (Call(action="send", arguments={"to": 1, "cc": 2}), "call-2: 'send' has no argument 'cc'"),
-        (Call(action="send", arguments={"to": {"result_of": 2}}), "call-2: 2 is no earlier call"),
-        (Call(action="send", arguments={"to": [{"result_of": "1"}]}), "call-2: '1' is no earlier call"),
+        (Call(action="send", arguments={"to": {"result_of": 2}}), "call-2: 2 is not an earlier call"),
+        (Call(action="send", arguments={"to": [{"result_of": "1"}]}), "call-2: '1' is not an earlier call"),
         (Call(action="send", arguments={"to": [{"result_of": 1}]}), ""),
     ],
 )

@@ -74,31 +74,31 @@ def test_outputs_keep_where_they_came_from() -> None:
         ({"steps": [{"id": "alpha", "instruction": "x", "after": ["alpa"]}]}, "did you mean 'alpha'?"),
         (
             {"steps": [{"id": "a", "instruction": "x", "needs": ["a"]}]},
-            "steps.0: step 'a' waits for itself: a -> a",
+            "steps.0: step 'a' depends on itself: a -> a",
         ),
-        ({"steps": [{"id": "a", "instruction": "x"}] * 2}, "steps.1.id: is the id of two steps: 'a'"),
+        ({"steps": [{"id": "a", "instruction": "x"}] * 2}, "steps.1.id: two steps have the id 'a'"),
         (
             {"steps": [{"id": "a", "instruction": "x"}], "answer": "b"},
             "planner.options.answer: there is no step 'b'",
         ),
-        ({"steps": [{"id": "a", "instruction": "x", "returns": "txt"}]}, "steps.0.returns: is none of text"),
-        ({"steps": [{"id": "a", "instruction": "x", "returns": []}]}, "steps.0.returns: is a list of no choices"),
+        ({"steps": [{"id": "a", "instruction": "x", "returns": "txt"}]}, "steps.0.returns: should be one of text"),
+        ({"steps": [{"id": "a", "instruction": "x", "returns": []}]}, "steps.0.returns: is an empty list"),
         (
             {"steps": [{"id": "a", "instruction": "x", "sampling": "most"}]},
-            "steps.0.sampling: is none of: once",
+            "steps.0.sampling: should be one of once",
         ),
         (
             {"steps": [{"id": "a", "instruction": "x", "sampling": {"majority": 3, "ahead_by": 2}}]},
-            "steps.0.sampling: is either",
+            "steps.0.sampling: should be either",
         ),
         ({"steps": [{"id": "a", "instruction": "x", "kind": "guess"}]}, "steps.0.kind: "),
         (
             {"steps": [{"id": "a", "instruction": "x", "returns": "int"}]},
-            "integer, number, boolean, list, and no list of choices: 'int'; did you mean 'integer'?",
+            "integer, number, boolean, list, or a list of choices, not 'int'; did you mean 'integer'?",
         ),
         (
             {"steps": [{"id": "a", "instruction": "x", "returns": ["1", 2]}]},
-            "steps.0.returns: is a list of texts to choose from: put 2 in quotes",
+            "steps.0.returns: should be a list of texts to choose from: put 2 in quotes",
         ),
         ({"steps": [{"id": "a"}]}, "steps.0.instruction: is missing"),
         (
@@ -109,7 +109,7 @@ def test_outputs_keep_where_they_came_from() -> None:
             {"steps": [{"id": "a", "instruction": "x", "nedds": ["a"]}]},
             "steps.0.nedds: is not known; did you mean 'needs'?",
         ),
-        ({"steps": [{"id": "a", "instruction": "x", "needs": "b"}]}, "steps.0.needs: is a list, not 'b'"),
+        ({"steps": [{"id": "a", "instruction": "x", "needs": "b"}]}, "steps.0.needs: should be a list, not 'b'"),
         (
             {"steps": [{"id": "a", "instruction": "x", "sampling": {"majorty": 3}}]},
             "steps.0.sampling.majorty: is not known; did you mean 'majority'?",
@@ -125,7 +125,7 @@ def test_outputs_keep_where_they_came_from() -> None:
                     {"id": "b", "instruction": "x", "needs": ["a"], "each": "a"},
                 ]
             },
-            "steps.1.each: step 'b' is for each of 'a', which gives none",
+            "steps.1.each: step 'b' is for each of 'a', which does not return a list",
         ),
     ],
 )
@@ -140,14 +140,14 @@ def test_a_fault_is_found_when_it_is_loaded_and_says_where(options: dict[str, An
 def test_the_circle_names_its_steps() -> None:
     """A circle through several steps says which."""
     circle = {"steps": [{"id": each, "instruction": "x", "needs": [other]} for each, other in ("ab", "bc", "ca")]}
-    with pytest.raises(TaskError, match=r"waits for itself: (a -> c -> b -> a|a -> b -> c -> a)$"):
+    with pytest.raises(TaskError, match=r"depends on itself: (a -> c -> b -> a|a -> b -> c -> a)$"):
         registry.planner(workflow, circle)
 
 
 def test_an_input_that_the_task_has_not_is_named(solve: Any) -> None:
     """Inputs are known only with the task: no run is begun, and it is said which step and input."""
     options = {"steps": [{"id": "a", "instruction": "x", "inputs": ["mial"]}]}
-    said = "step 'a' sees 'mial', which is no input of the task; did you mean 'mail'"
+    said = "step 'a' sees 'mial', which is not an input of the task; did you mean 'mail'"
     with pytest.raises(TaskError, match=said):
         solve("workflow", Task(prompt="?", inputs={"mail": "x"}), Scripted(), options=options)
     with pytest.raises(TaskError, match=said):

@@ -143,4 +143,4 @@ def test_an_export_of_which_not_all_arrived_is_no_success(receiver: Any, tmp_pat
     status, said = finish(scaffold(tmp_path, "audit", "export", "last", "--for", "langfuse", "--endpoint", at, **keys))
     assert (status, "verdicts were refused" in said) == (5, True), said
     status, said = finish(scaffold(tmp_path, "audit", "export", "last", "--endpoint", "localhost:4318"))
-    assert (status, "'localhost:4318' is no http:// or https:// address" in said) == (2, True), said
+    assert (status, "'localhost:4318' is not an http:// or https:// address" in said) == (2, True), said

@@ -280,13 +280,13 @@ def test_a_queue_that_is_gone_is_told_of_in_a_line(office: Office) -> None:
 @pytest.mark.parametrize(
     ("address", "says"),
     [
-        ("temporal://h?nonsense=1", "is no address of Temporal"),
+        ("temporal://h?nonsense=1", "is not the address of a Temporal server"),
         ("temporal://h:99999", "Port out of range"),
-        ("temporal://h?heartbeat=soon", "is no number of seconds above 0"),
-        ("temporal://h?heartbeat=0", "is no number of seconds above 0"),
-        ("temporal://h?heartbeat=nan", "is no number of seconds above 0"),
-        ("temporal://h?tls=1&api_key_env=NO_KEY_IS_HERE", "the variable NO_KEY_IS_HERE holds no key"),
-        ("amqp://h", "there is no engine"),
+        ("temporal://h?heartbeat=soon", "should be a number of seconds above 0"),
+        ("temporal://h?heartbeat=0", "should be a number of seconds above 0"),
+        ("temporal://h?heartbeat=nan", "should be a number of seconds above 0"),
+        ("temporal://h?tls=1&api_key_env=NO_KEY_IS_HERE", "the environment variable NO_KEY_IS_HERE is not set"),
+        ("amqp://h", "is not a known engine"),
     ],
 )
 def test_an_address_that_is_none_is_told_of_before_anything_is_sent(address: str, says: str) -> None:

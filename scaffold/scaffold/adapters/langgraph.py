@@ -71,7 +71,7 @@ def actions_of(tools: Sequence[BaseTool], **said: Unpack[Declares]) -> list[Tool
     """
     for tool in tools:
         if isinstance(tool, GatedTool) or not isinstance(tool, BaseTool):
-            raise BadInput(f"a {type(tool).__name__} is no tool that can be gated: decorate functions with @tool")
+            raise BadInput(f"a {type(tool).__name__} is not a tool that can be gated: decorate functions with @tool")
     schemas = {tool.name: _schema(tool) for tool in tools}
     specs = declared(list(schemas), schemas, {tool.name: tool.description for tool in tools}, **said)
     return [
@@ -105,8 +105,8 @@ def check(agent: Pregel[Any, Any, Any, Any]) -> None:
         kinds = handled if isinstance(handled, tuple) else (handled,)
         if handled is True or isinstance(handled, str) or any(_catches(kind) for kind in kinds):
             raise BadInput(
-                f"the node {node.name!r} handles every error of its tools, and would go on after the end of the run: "
-                "leave `handle_tool_errors` as it is by default"
+                f"the node {node.name!r} handles every error of its tools, and would continue after the end of the "
+                "run: leave `handle_tool_errors` at its default"
             )
 
 
@@ -333,7 +333,7 @@ def _fit(tool: BaseTool) -> Any:
     def fit_what_is_given(arguments: dict[str, Any], carried: Carried) -> dict[str, Any]:
         for name in arguments:
             if name in put_in:
-                raise ValueError(f"{name}: not the model's to give; it has to be put in by a ToolNode")
+                raise ValueError(f"{name}: this argument cannot come from the model; a ToolNode has to inject it")
         fitted: dict[str, Any] = fit(arguments, carried)
         return fitted
 

@@ -116,9 +116,9 @@ class _Gated:
         try:
             arguments = decode(given or "{}")
         except (DecodeError, RecursionError, UnicodeError) as error:
-            return f"the arguments are no JSON: {error}"
+            return f"the arguments are not JSON: {error}"
         if not isinstance(arguments, dict):
-            return "the arguments are no object"
+            return "the arguments are not a JSON object"
         try:
             return await self._reach.act(self._name, arguments, Carried(context=context))
         except ActionError as error:
@@ -163,7 +163,7 @@ class _Thinking(RunHooks[Any]):
 
 def _function_tool(tool: Tool) -> FunctionTool:
     if not isinstance(tool, FunctionTool) or isinstance(tool.on_invoke_tool, _Gated):
-        raise BadInput(f"{getattr(tool, 'name', tool)!r} is no function tool that can be gated: use @function_tool")
+        raise BadInput(f"{getattr(tool, 'name', tool)!r} is not a function tool that can be gated: use @function_tool")
     return tool
 
 

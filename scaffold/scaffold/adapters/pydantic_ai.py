@@ -140,7 +140,7 @@ def thinking(run: GatedRun | SyncGatedRun) -> Hooks[Any]:
     async def hold(context: RunContext[Any], /, *, call: ToolCallPart, tool_def: Any, args: Any) -> Any:  # noqa: ARG001 - the library names them
         if context.run_id in unread:
             raise BadInput(
-                f"`run_stream` calls {call.tool_name} before what the model said with it has been read: use "
+                f"`run_stream` calls {call.tool_name} before the rest of the model's message has arrived: use "
                 "`run_stream_events`, `iter` or `run`"
             )
         return args
@@ -202,7 +202,9 @@ class _Gated:
         made = _unwrapped(self._schema, given)  # uses up what can be read once
         if self._reads(made, given, context):
             return made
-        raise ActionRefused("its arguments cannot be reviewed: JSON has no form for them", "", action=self._name)
+        raise ActionRefused(
+            "its arguments cannot be reviewed, because they cannot be written as JSON", "", action=self._name
+        )
 
     def _reads(self, arguments: dict[str, Any], given: dict[str, Any], context: RunContext[Any]) -> bool:
         """Whether the tool reads arguments as what it was given."""
@@ -221,7 +223,7 @@ class _Body:
 
     async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
         if self._schema.takes_ctx and carried.context is None:
-            raise NotPerformed(f"{self._name} takes the context of an agent's run, and was not called from one")
+            raise NotPerformed(f"{self._name} needs the context of an agent's run, but was called outside one")
         valid = _read(self._schema, arguments, carried.context)
         try:
             return await self._schema.call(valid, carried.context)
@@ -240,7 +242,7 @@ def _as_tool(given: Any) -> Tool[Any]:
     if isinstance(given, Tool) and not _is_gated(given):
         return given
     if isinstance(given, Tool) or not callable(given):
-        raise BadInput(f"a {type(given).__name__} is no tool that can be gated: give a function or a Tool")
+        raise BadInput(f"a {type(given).__name__} is not a tool that can be gated: give a function or a Tool")
     return Tool(given)
 
 

@@ -131,7 +131,7 @@ class ToolAction:
 
     @property
     def _changed(self) -> str:
-        return f"{self.spec.name!r} is not what it was when its gate was made: its schema has changed"
+        return f"the schema of {self.spec.name!r} has changed since its gate was made"
 
 
 def declared(
@@ -150,7 +150,7 @@ def declared(
     for name in names:
         effect = said.get("effects", {}).get(name, "irreversible")
         if effect not in get_args(Effect):
-            raise BadInput(f"effects: {effect!r}, of {name!r}, is none of {', '.join(get_args(Effect))}")
+            raise BadInput(f"effects: {effect!r}, of {name!r}, is not one of {', '.join(get_args(Effect))}")
         identity = tuple(said.get("identity", {}).get(name, ()))
         known = schemas[name].get("properties", {})
         for argument in identity:
@@ -174,14 +174,14 @@ def must_be_known(run: GatedRun | SyncGatedRun, name: str, original: Any) -> Non
     action = _within(run).actions.get(name)
     own = action.original if isinstance(action, ToolAction) else None
     if own is not original and not (isinstance(own, MethodType) and own == original):  # one is made at each look at it
-        raise BadInput(f"the gate has no action of the tool {name!r}: make it with Gate(actions=actions_of(tools))")
+        raise BadInput(f"the gate has no action for the tool {name!r}: make it with Gate(actions=actions_of(tools))")
 
 
 def must_be_gated(bypassing: Sequence[str], where: str) -> None:
     """Raise BadInput if there are tools without a gate in front of them."""
     if bypassing:
         names = ", ".join(bypassing)
-        raise BadInput(f"{where} has tools that no gate stands in front of: {names}; give it what gated() gives back")
+        raise BadInput(f"{where} has tools that are not gated: {names}; give it the tools that gated() returns")
 
 
 class Reach:
@@ -250,7 +250,7 @@ class Reach:
 
     def _blocked(self) -> BadInput:
         return BadInput(
-            f"the event loop of the run {self._run.id} is held up by the agent that calls its tools: await the agent "
+            f"the event loop of the run {self._run.id} is blocked by the agent that calls its tools: await the agent "
             "(`ainvoke`, `run`), or use `Gate.run_sync`"
         )
 
@@ -265,9 +265,9 @@ def told(error: ActionError) -> str:
         case ActionFailed():
             return f"It was not done: {error.message}"
         case OutcomeUnknown():
-            return f"It may have been done, do not do it again: {error.message}"
+            return f"It may have been done; do not do it again: {error.message}"
         case ObservationWithheld():
-            return f"It was done; what it gave back is withheld: {error.message}"
+            return f"It was done, but its result is withheld: {error.message}"
         case _:
             return error.message
 

@@ -24,7 +24,7 @@ _THOUGHTS = 6
 _LONGEST = 20_000
 _MOST_LINES = 1_000
 _GRAVITY: dict[Any, int] = {**SEVERITY}
-_CUT = "… (cut here: `scaffold audit show` has it all)"
+_CUT = "… (cut here: see all of it with `scaffold audit show`)"
 
 
 class Thought(msgspec.Struct, kw_only=True):

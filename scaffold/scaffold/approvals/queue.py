@@ -51,7 +51,7 @@ class Waiting(msgspec.Struct, frozen=True):
     def state(self) -> str:
         """The state in a few words."""
         if self.settled:
-            return "answered, not taken in yet"
+            return "answered, not yet used by the run"
         if self.expired:
             return "expired"
         if self.answers:

@@ -37,13 +37,13 @@ def find(journal: KeptRuns, run: str, name: str) -> Waiting:
         return each
     stands = standing(journal, run)
     if name in stands.settled:
-        raise AnswerRefused(f"{name} of run {run} is settled already: `scaffold audit show {run}` has it", "settled")
+        raise AnswerRefused(f"{name} of run {run} is already settled: see `scaffold audit show {run}`", "settled")
     if stands.ended:
-        raise AnswerRefused(f"run {run} has ended ({stands.status}): nothing waits there", "ended")
+        raise AnswerRefused(f"run {run} has ended ({stands.status}): nothing is waiting there", "ended")
     by = stopped_by(journal.inbox(run))
     if by:
-        raise AnswerRefused(f"run {run} was stopped by {by}: nothing waits there", "ended")
-    raise AnswerRefused(f"run {run} asks nothing named {name!r}{nearest(name, stands.questions)}", "unknown")
+        raise AnswerRefused(f"run {run} was stopped by {by}: nothing is waiting there", "ended")
+    raise AnswerRefused(f"run {run} has no open question {name!r}{nearest(name, stands.questions)}", "unknown")
 
 
 async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | None = None) -> Waiting:
@@ -58,7 +58,7 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
         answer = signed(run, answer, signer)
     why = why_not(each.question, answer)
     if why:
-        raise AnswerRefused(f"this answer would not count: {why}", "wrong person")
+        raise AnswerRefused(f"this answer does not count: {why}", "wrong person")
     await journal.post(run, answer)
     return each
 
@@ -74,20 +74,20 @@ def check(each: Waiting, answer: Answer) -> None:
     open_still = asked.kind == "question" and str(asked.detail.get("returns")) not in _KINDS
     if each.settled and not open_still:
         by = " and ".join(said.by or "someone" for said in each.answers)
-        raise AnswerRefused(f"{asked.id} was answered already by {by}: resume the run to have it taken in", "answered")
+        raise AnswerRefused(f"{asked.id} was already answered by {by}: resume the run to use the answer", "answered")
     if any(said.by == answer.by for said in each.answers) and not open_still:
         raise AnswerRefused(
-            f"{asked.id} was answered already by {answer.by or 'you'}; {asked.needs} people have to approve", "answered"
+            f"{asked.id} was already answered by {answer.by or 'you'}; {asked.needs} people have to approve", "answered"
         )
     if each.expired:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(asked.expires))
-        raise AnswerRefused(f"{asked.id} expired at {since}, which means no: resume the run to go on", "expired")
+        raise AnswerRefused(f"{asked.id} expired at {since}, which means no: resume the run to continue", "expired")
     if answer.digest != asked.digest:
-        raise AnswerRefused(f"{asked.id} asks about something else than what was answered: look at it again", "another")
+        raise AnswerRefused(f"{asked.id} has changed since it was looked at: look at it again", "another")
     if asked.kind == "question":
         _check_fits(str(asked.detail.get("returns")), answer.value)
     if answer.scope and asked.kind != "plan":
-        raise AnswerRefused(f"{asked.id} is no plan: only a plan's approval can cover its calls", "misfit")
+        raise AnswerRefused(f"{asked.id} is not a plan: only the approval of a plan can cover its calls", "misfit")
 
 
 def _check_fits(returns: str, value: str) -> None:

@@ -55,10 +55,10 @@ class Secret:
         try:
             value = base64.b64decode(text.removeprefix(_PREFIX), validate=True) if text.startswith(_PREFIX) else b""
         except ValueError:
-            raise BadInput("SCAFFOLD_WEBHOOK_SECRET is no base64 after `whsec_`") from None
+            raise BadInput("SCAFFOLD_WEBHOOK_SECRET should be base64 after `whsec_`") from None
         value = value or text.encode()
         if len(value) < 16:  # noqa: PLR2004 - bytes needed to be hard to guess
-            raise BadInput("SCAFFOLD_WEBHOOK_SECRET is too short: give it 16 bytes or more")
+            raise BadInput("SCAFFOLD_WEBHOOK_SECRET is too short: it should have 16 bytes or more")
         return cls(value)
 
     def headers(self, name: str, body: bytes, now: float | None = None) -> dict[str, str]:
@@ -101,7 +101,7 @@ class Webhook:
 
     def __init__(self, url: str, secret: Secret, *, answer_at: str = "", seconds: float = 10.0, tries: int = 4) -> None:
         if not url.startswith(("https://", "http://")):
-            raise BadInput(f"SCAFFOLD_WEBHOOK_URL {url!r} is no http or https address")
+            raise BadInput(f"SCAFFOLD_WEBHOOK_URL {url!r} is not an http or https address")
         self._url = url
         self._secret = secret
         self._answer_at = answer_at
@@ -122,10 +122,10 @@ class Webhook:
             async with httpx.AsyncClient(timeout=self._seconds, transport=way) as client:
                 status, headers, reply = await self._send(client, question.id, body)
         except (httpx.HTTPError, TimeoutError) as error:
-            _log.warning("the webhook was not reached (%s): %s waits on", type(error).__name__, question.id)
+            _log.warning("the webhook could not be reached (%s): %s keeps waiting", type(error).__name__, question.id)
             return None
         if status >= 300:  # noqa: PLR2004 - anything but success
-            _log.warning("the webhook answered with status %d: %s waits on", status, question.id)
+            _log.warning("the webhook answered with status %d: %s keeps waiting", status, question.id)
             return None
         self._delivered.add(question.id)
         return self._read(question, headers, reply) if status == _OK and reply else None
@@ -186,7 +186,7 @@ class Webhook:
             name = self._secret.check(headers, body)
             answer = msgspec.json.decode(body, type=Answer)
         except (Untrusted, msgspec.MsgspecError) as error:
-            _log.warning("what the webhook says to %s counts for nothing: %s", question.id, error)
+            _log.warning("the webhook's answer to %s does not count: %s", question.id, error)
             return None
         return answer if name == question.id else None
 
@@ -200,7 +200,8 @@ def from_environment() -> Webhook:
     secret = os.environ.get("SCAFFOLD_WEBHOOK_SECRET", "")
     if not secret:
         raise BadInput(
-            "SCAFFOLD_WEBHOOK_URL is set without SCAFFOLD_WEBHOOK_SECRET, with which its messages are signed"
+            "SCAFFOLD_WEBHOOK_URL is set, but SCAFFOLD_WEBHOOK_SECRET is not: messages to the webhook are signed "
+            "with it"
         )
     return Webhook(
         os.environ["SCAFFOLD_WEBHOOK_URL"], Secret.read(secret), answer_at=os.environ.get("SCAFFOLD_APPROVALS_PAGE", "")

@@ -142,7 +142,7 @@ def _line(raw: bytes, where: str, number: int, also: Sequence[str], seen: dict[s
     except ValueError as error:
         return Fault(f"{where}: {error}")
     if made.id in seen:
-        return Fault(f"{where}: the id {made.id!r} stands on line {seen[made.id]} too")
+        return Fault(f"{where}: the id {made.id!r} is also on line {seen[made.id]}: ids must be unique")
     seen[made.id] = number
     return made
 
@@ -154,35 +154,35 @@ def line_of(value: Any, where: str, name: str, also: Sequence[str] = ()) -> Line
         ValueError: it is not valid; says why.
     """
     if not isinstance(value, dict):
-        raise ValueError('is no object of inputs, such as {"question": "How many?"}')  # noqa: TRY004 - data, no types
+        raise ValueError('should be an object of inputs, such as {"question": "How many?"}')  # noqa: TRY004 - data, no types
     try:
         canonical(value)
     except UnicodeEncodeError:
-        raise ValueError("holds half of a surrogate pair, which is no text") from None
+        raise ValueError("contains half of a surrogate pair, which is not valid text") from None
     named, prompt, inner = value.get("id", name), value.get("prompt"), value.get("inputs", {})
     if isinstance(named, bool) or not isinstance(named, str | int) or named == "":
-        raise ValueError(f"`id` is a name or a number, not {json.dumps(named)[:_SHOWN]}")
+        raise ValueError(f"`id` should be a name or a number, not {json.dumps(named)[:_SHOWN]}")
     if prompt is not None and not isinstance(prompt, str):
         raise ValueError("`prompt` is text")
     if not isinstance(inner, dict):
-        raise ValueError("`inputs` is an object, of inputs by their names")  # noqa: TRY004 - as above
+        raise ValueError("`inputs` should be an object of inputs by their names")  # noqa: TRY004 - as above
     inputs = {key: each for key, each in value.items() if key not in {*_OF_A_LINE, *also}}
     doubled = next((key for key in inner if key in inputs), None)
     if doubled is not None:
-        raise ValueError(f"the input {doubled!r} stands both in the line and in its `inputs`")
+        raise ValueError(f"the input {doubled!r} is both in the line and in its `inputs`: give it once")
     rest = {key: value[key] for key in also if key in value}
     return Line(where, str(named), {**inputs, **inner}, prompt, rest)
 
 
 def _object(raw: bytes) -> Any:
     def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number that can be recorded")
+        raise ValueError(f"{constant} is not a number that can be recorded")
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         made = dict(pairs)
         if len(made) < len(pairs):
             names = [name for name, _ in pairs]
-            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands there twice")
+            raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice")
         return made
 
     try:
@@ -195,7 +195,7 @@ def _object(raw: bytes) -> Any:
         raise ValueError("is nested too deeply") from None
     except ValueError as error:
         too_long = "Exceeds the limit" in str(error)  # Python's own bound on digits
-        raise ValueError("has a number of too many digits" if too_long else str(error)) from None
+        raise ValueError("has a number with too many digits" if too_long else str(error)) from None
 
 
 def items_of_lines(template: Template, lines: Iterable[Line | Fault]) -> Iterator[Item | Fault]:
@@ -231,7 +231,7 @@ def items_of_files(
     for path in paths:
         name = os.path.relpath(path, beside)
         if name in seen:
-            yield Fault(f"{path}: is named twice")
+            yield Fault(f"{path}: is given twice")
             continue
         seen.add(name)
         try:

@@ -128,7 +128,7 @@ class Results:
             lock(self._file, self.path)
         except BlockingIOError:
             raise BadInput(
-                f"{self.path} is being written by another batch: wait for it, or name other results"
+                f"{self.path} is being written by another batch: wait for it, or write the results to another file"
             ) from None
 
     def _shut(self) -> None:
@@ -147,8 +147,8 @@ class Results:
                     raise self._foreign(number)
                 if row["batch"] != self.batch:
                     raise BadInput(
-                        f"{self.path} holds the results of another batch (line {number}): the task, its agent or what "
-                        "the command says of it has changed; name another file for the results"
+                        f"{self.path} holds the results of another batch (line {number}): the task, its agent or the "
+                        "command's options have changed; write the results to another file"
                     )
                 self._known[row["id"]] = Known(row["run"], row["status"], row["asked"])
 
@@ -165,7 +165,7 @@ class Results:
         return _cut_torn_line(self._file)
 
     def _foreign(self, number: int) -> BadInput:
-        return BadInput(f"{self.path}:{number} is no result of a batch: name another file for the results")
+        return BadInput(f"{self.path}:{number} is not a result of a batch; write the results to another file")
 
     def _load_open(self) -> None:
         """Load the runs without a recorded end."""
@@ -174,7 +174,7 @@ class Results:
             for number, line in enumerate(file, 1):
                 noted = _row(line, _NOTED)
                 if noted is None:
-                    raise BadInput(f"{self._open_path}:{number} is damaged: it should name a run that has begun")
+                    raise BadInput(f"{self._open_path}:{number} is damaged: it should name a run that was started")
                 if noted["batch"] == self.batch and noted["run"] not in ended:
                     self._known[noted["id"]] = Known(noted["run"], "", noted["asked"])
 
@@ -193,7 +193,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 if line.endswith(b"\n"):
                     row = _row(line)
                     if row is None:
-                        raise BadInput(f"{path}:{number} is no result of a batch")
+                        raise BadInput(f"{path}:{number} is not a result of a batch")
                     places[row["id"]] = offset
                 offset += len(line)
             for place in places.values():
@@ -223,7 +223,7 @@ def _write(descriptor: int, row: dict[str, Any], path: Path, *, durable: bool = 
     except OSError as error:
         with contextlib.suppress(OSError):  # so that the next run's line does not continue an incomplete one
             _cut_torn_line(descriptor)
-        raise JournalFailed(f"cannot write to {path}: {error.strerror}; run again to go on") from error
+        raise JournalFailed(f"cannot write to {path}: {error.strerror}; run again to continue") from error
 
 
 def _torn_line(descriptor: int) -> bytes:

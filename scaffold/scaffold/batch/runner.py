@@ -205,7 +205,7 @@ class Runner:
     async def _one(self, item: Item) -> None:
         known = self._results.known(item.id)
         if known is not None and known.asked != item.asked:
-            holds = f"{self._results.path} holds the id {item.id!r} with another input: give this one an id of its own"
+            holds = f"{self._results.path} has the id {item.id!r} with other inputs: give this item another id"
             self._fault(f"{item.where}: {holds}")
             return
         if known is not None and known.status in ev.ENDED and not (self._retry and known.status == "failed"):
@@ -218,7 +218,7 @@ class Runner:
             outcome = await self._solve(item, ready, run, "" if known is None else known.status)
         except (BadInput, PlannerError, RunHeld, TraceDamaged) as error:
             said = str(error) if str(error).startswith(item.where) else f"{item.where}: {error}"
-            self._fault(f"{said} (--retry begins it anew)" if isinstance(error, UnknownRun) else said)
+            self._fault(f"{said} (--retry starts it again)" if isinstance(error, UnknownRun) else said)
             return
         if outcome is not None:
             self._end(item, outcome)
@@ -268,7 +268,7 @@ class Runner:
         if self._gone >= max(_FEWEST_GONE, self._at_once):
             self.stop(f"{self._gone} runs in a row found their backend unavailable: {outcome.reason}")
         elif self._fail_fast and outcome.status != "solved":
-            self.stop(f"{item.id} is {outcome.status}, and the batch stops at the first that is not solved")
+            self.stop(f"{item.id} is {outcome.status}, and the batch stops at the first task that is not solved")
 
     def _fault(self, message: str) -> None:
         self.tally.faults += 1

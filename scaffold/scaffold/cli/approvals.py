@@ -41,7 +41,7 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
         click.echo(json_text([_plain(each) for each in found]))
         return
     if not found:
-        click.echo("nothing waits for a person")
+        click.echo("nothing is waiting for a person")
     from scaffold.cli.narration import what_is_asked
 
     for each in found:
@@ -119,11 +119,11 @@ def approve(
         raise BadInput(f"{name} is a question: answer it with --answer TEXT")
     check(each, said)
     if asked.kind != "question" and answer is not None:
-        raise BadInput(f"{name} is no question: approve it without --answer")
+        raise BadInput(f"{name} is not a question: approve it without --answer")
     _post(journal, each, said, key)
     lacking = asked.needs - len(each.answers) - 1
     if asked.kind != "question" and lacking:
-        click.echo(f"approved; {lacking} more {'has' if lacking == 1 else 'have'} to approve it")
+        click.echo(f"approved; {lacking} more {'person has' if lacking == 1 else 'people have'} to approve it")
         return
     click.echo(f"{'answered' if asked.kind == 'question' else 'approved'}; {going_on(journal, asked.run)}")
 
@@ -142,8 +142,8 @@ def deny(run: str, name: str, comment: str, person: str | None, key: Path | None
     each = _one(journal, run, name)
     if each.question.kind == "question":
         raise BadInput(
-            f"{name} is a question: answer it with `approvals approve --answer TEXT`,"
-            " or halt the run with `scaffold stop`"
+            f"{name} is a question: answer it with `scaffold approvals approve --answer TEXT`, or end the run with "
+            "`scaffold stop`"
         )
     said = answer_to(each, granted=False, comment=comment, by=_who(person))
     check(each, said)

@@ -93,7 +93,7 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
 
         click.echo(json_text(msgspec.to_builtins(told)))
     elif not told:
-        click.echo(f"no step in {journal.name} has stated a confidence that can be held against anything")
+        click.echo(f"no step in {journal.name} has stated a confidence that can be compared with a right answer")
     for score in () if as_json else told:
         after = ""
         if score.corrected_brier is not None and score.corrected_error is not None:
@@ -132,14 +132,14 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
         click.echo(json_text(msgspec.to_builtins(known)))
     elif not known.figures:
-        click.echo(f"no step in {journal.name} was probed: name `faithfulness` or `consistency` among the monitors")
+        click.echo(f"no step in {journal.name} was probed: add `faithfulness` or `consistency` to `monitors`")
     for figure in () if as_json else known.figures:
         click.echo(
             f"{figure.step} by {plain(figure.backend)}:{plain(figure.model)}: {figure.held / figure.of:.1%} without "
             f"{figure.probed}, {figure.low:.1%} to {figure.high:.1%}, {figure.of} probes"
         )
     for run in probed.unreadable:
-        click.echo(f"{run} cannot be read, and counts for nothing", err=True)
+        click.echo(f"{run} cannot be read and was left out", err=True)
     if write is not None:
         save(known, write)
         click.echo(f"wrote {len(known.figures)} figures to {write}", err=True)

@@ -76,7 +76,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
     by oversight, 1 failed, 5 backend unavailable, 4 budget spent, 6 waiting for a person.
     """
     if lines is not None and len(tasks) > 1:
-        raise click.UsageError("--inputs goes with one TASK.yaml")
+        raise click.UsageError("--inputs needs exactly one TASK.yaml")
     from scaffold.batch.items import count_lines
     from scaffold.batch.results import Results
     from scaffold.batch.runner import Runner

@@ -33,11 +33,11 @@ async def _check(url: str, *, migrating: bool) -> None:
     from scaffold.trace.places import is_database
 
     if not is_database(url):
-        raise BadInput(f"{url!r} is no address of a database: postgresql://USER@HOST/DATABASE")
+        raise BadInput(f"{url!r} is not the address of a database: write postgresql://USER@HOST/DATABASE")
     from scaffold.trace.postgres import schema
     from scaffold.trace.postgres.database import Postgres
 
     there = Postgres(url)
     async with there.alone() as connection:
         await schema.check(connection, there.where, migrate=migrating)
-    click.echo(f"{there.where}: the tables are of version {schema.migrations()[-1].version}")
+    click.echo(f"{there.where}: the tables have version {schema.migrations()[-1].version}")

@@ -69,7 +69,7 @@ def summary(
     told += _undoable(outcome)
     told.append(f"trace: {outcome.trace}")
     if outcome.repaired:
-        told.append(f"mended on opening: {outcome.repaired}")
+        told.append(f"repaired on opening: {outcome.repaired}")
     return told + _unsettled(outcome, runs, settled) + _next(outcome, runs, again)
 
 
@@ -99,7 +99,7 @@ def _undoable(outcome: Outcome) -> list[str]:
         return []
     done = {each.key: each for each in outcome.actions}
     lines = [
-        f"was done, and can be undone: {call(done[key].name, done[key].arguments, _WIDTH)} at {key}, by {undo}"
+        f"was done and can be undone: {call(done[key].name, done[key].arguments, _WIDTH)} at {key}, by {undo}"
         for key, undo in reversed(outcome.undoable.items())
     ]
     beyond = len(lines) - _MOST_LINES
@@ -115,8 +115,8 @@ def _unsettled(outcome: Outcome, runs: str, settled: Collection[str]) -> list[st
     from scaffold.cli.speech import call
 
     return [
-        f"find out whether this happened, and say so: {call(each.name, each.arguments, _WIDTH)}\n"
-        f"  scaffold settle {outcome.run} {each.key} --happened{runs}    (or --did-not-happen)"
+        f"find out whether this happened, and record it: {call(each.name, each.arguments, _WIDTH)}\n  scaffold settle "
+        f"{outcome.run} {each.key} --happened{runs}    (or --did-not-happen)"
         for each in outcome.actions
         if each.status == "unknown" and each.key not in settled
     ][:_MOST_LINES]
@@ -132,12 +132,12 @@ def _next(outcome: Outcome, runs: str, again: str) -> list[str]:
     run = outcome.run + runs
     match outcome.status:
         case "interrupted":
-            return [f"paused; go on with: scaffold resume {run}{again}"]
+            return [f"paused; continue with: scaffold resume {run}{again}"]
         case "unavailable":
             other = "(with another backend: --backend [ROLE=]SPEC)"
-            return [f"when it is back, go on with: scaffold resume {run}{again}    {other}"]
+            return [f"when it is available again, continue with: scaffold resume {run}{again}    {other}"]
         case "exhausted":
             more = f"scaffold resume {run}{again} --budget {outcome.lacking or 'NAME'}=AMOUNT"
-            return [f"see what it went on: scaffold audit show {run}", f"go on with more of what it lacked: {more}"]
+            return [f"see what it was spent on: scaffold audit show {run}", f"continue with a larger budget: {more}"]
         case _:
             return []

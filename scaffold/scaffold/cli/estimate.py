@@ -85,7 +85,7 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     if not measured.groups:
         from scaffold.errors import BadInput
 
-        raise BadInput("these runs asked no step: there is nothing to estimate")
+        raise BadInput("these runs asked no steps, so there is nothing to estimate")
     profiles = [profile for profile in built.agent.profiles if "n" in profile.can]
     sharing = {(profile.backend, profile.model): profile.prices for profile in profiles}
     found = estimated(measured, wanted=wanted, key=right, sharing=sharing)
@@ -142,11 +142,11 @@ def _text(found: Estimate, taken: Taken | None) -> list[str]:
     if found.with_votes is not None:
         lines.append(f"  with votes   {_total(found.with_votes)}")
     elif any(step.measured == "nothing" for step in found.steps):
-        lines.append(f"  too little was seen to say which votes reach {found.wanted:.0%}")
+        lines.append(f"  there is too little data to tell which votes reach {found.wanted:.0%}")
     else:
         lines.append(f"  no votes reach {found.wanted:.0%}")
     if taken is not None:
-        more = " (with more samples than its policies want)" if taken.oversampled else ""
+        more = " (with more samples than its policies ask for)" if taken.oversampled else ""
         lines.append(
             f"  {taken.run} took  {taken.samples} samples, {taken.tokens} tokens{_money(taken.usd)}, "
             f"{taken.seconds:.1f} s; {taken.status}, {taken.unsettled} steps without an answer{more}"

@@ -47,7 +47,7 @@ def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) 
     found = journal.find(run)
     if endpoint:
         if not endpoint.startswith(("http://", "https://")):
-            raise click.BadParameter(f"{endpoint!r} is no http:// or https:// address", param_hint="--endpoint")
+            raise click.BadParameter(f"{endpoint!r} is not an http:// or https:// address", param_hint="--endpoint")
         os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
         os.environ.pop("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", None)
     from scaffold.projections.otlp import export as send

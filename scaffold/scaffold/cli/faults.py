@@ -28,7 +28,7 @@ def explain(error: Exception) -> int:
         traceback.print_exception(error)
     said = lines(str(error)).strip() or type(error).__name__
     if isinstance(error, TraceDamaged):
-        said += "; `scaffold audit verify` says what can still be believed"
+        said += "; `scaffold audit verify` tells which part of it can still be trusted"
     match error:
         case BadInput() | PlannerError():
             status = BAD_INPUT
@@ -43,6 +43,6 @@ def explain(error: Exception) -> int:
             said = f"{plain(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
         case _:
             status = FAILED
-            said = f"{type(error).__name__}: {said} (a fault of scaffold's own; {DEBUG}=1 shows where)"
+            said = f"{type(error).__name__}: {said} (a bug in scaffold; set {DEBUG}=1 to see where)"
     print(f"error: {said}", file=sys.stderr)  # noqa: T201 - the command speaks on stderr
     return status

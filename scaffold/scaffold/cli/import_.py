@@ -58,7 +58,7 @@ def _stories(files: Sequence[Path], faults: list[str]) -> Iterator[Story]:
             otlp.append(file)
     if otlp:
         has = f"{otlp[0]} has" if len(otlp) == 1 else f"{', '.join(map(str, otlp))} have"
-        none = f"{has} spans, and none of a model's answer or a tool's call: gen_ai.* or OpenInference"
+        none = f"{has} spans, but none of a model's answer or a tool call (gen_ai.* or OpenInference)"
         yield from _readable(agents.stories(*map(spans.read_spans, otlp)), none, faults)
 
 

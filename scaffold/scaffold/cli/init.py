@@ -66,7 +66,7 @@ def init(folder: Path) -> None:
         with file.open("x", encoding="utf-8") as written:
             written.write(_TEMPLATE.format(file=file, backend=backend))
     except FileExistsError:
-        raise BadInput(f"{file} exists: nothing was written") from None
+        raise BadInput(f"{file} already exists: nothing was written") from None
     except OSError as error:
         raise BadInput(f"cannot write {file}: {error.strerror}") from None
     click.echo(f"wrote {file}; solve it with: scaffold solve {file}")

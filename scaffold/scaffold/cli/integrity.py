@@ -66,7 +66,7 @@ def verify(run: str, as_json: bool, against: tuple[Path | str, ...], key: tuple[
             if finding.state != result.state:
                 click.echo(plain(f"also {finding.state}: {finding.said}"))
         for repaired in result.repaired:
-            click.echo(plain(f"a resume mended it: {repaired}"))
+            click.echo(plain(f"a resume repaired it: {repaired}"))
     return 0 if result.ok else 1
 
 
@@ -126,9 +126,7 @@ def _read(path: Path, option: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(
-            f"cannot read the file of {option}, {path}: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        raise BadInput(f"cannot read {path}, given by {option}: {getattr(error, 'strerror', None) or error}") from None
 
 
 @click.command()
@@ -146,7 +144,9 @@ def key(file: Path, replaces: str | None) -> None:
     from scaffold.trace.signing import endorse, signer_of
 
     if replaces and replaces.startswith("command:"):
-        raise BadInput("a program that signs endorses no keys: run this where the old key is kept, and name its file")
+        raise BadInput(
+            "a signing program cannot endorse keys: run this where the old key is kept, and give the key's file"
+        )
     before = signer_of(replaces) if replaces else None
     signer = new_key(file)
     if before is not None:
@@ -174,4 +174,4 @@ def sign(file: str) -> None:
     elif text.startswith((HEAD, APPROVAL)) and text.endswith("\n") and "\n\n" not in text:
         click.echo(signer.sign(Text(text)), nl=False)
     else:
-        raise BadInput("stdin holds neither a head nor an answer: nothing else is signed")
+        raise BadInput("stdin has neither a head nor an answer; only these can be signed")

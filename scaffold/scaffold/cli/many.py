@@ -91,14 +91,16 @@ class ManyRuns(Foreground["Lines | Bar"]):
             runner.stop("interrupted")
         else:
             working.cancel()
-        self.shown.say("pausing; once more to leave at once")
+        self.shown.say("pausing; press Ctrl-C once more to leave at once")
 
     def tell(self, runner: Runner, results: Results) -> int:
         """Print a summary, and return the exit status."""
         self.shown.close()
         lines = summary(results.statuses(), runner.tally)
         if results.repaired:
-            lines.append(f"mended on opening: {results.repaired} bytes of a torn line in {results.path}")
+            lines.append(
+                f"repaired on opening: removed {results.repaired} bytes of an incomplete line in {results.path}"
+            )
         sys.stderr.write("\n".join([*lines, f"results: {results.path}"]) + "\n")
         return exit_status(results.statuses(), runner.tally)
 
@@ -138,5 +140,5 @@ def summary(statuses: Iterable[str], tally: Tally) -> list[str]:
     cost = spent(tally)
     lines += [cost] if cost else []
     if tally.stopped_early:
-        lines.append(f"stopped early: {line(tally.stopped_early)}; run it again to go on")
+        lines.append(f"stopped early: {line(tally.stopped_early)}; run it again to continue")
     return lines

@@ -89,7 +89,7 @@ def pin(task: Path, servers: Sequence[str], yes: bool) -> int:
 
 def _agreed(server: str) -> bool:
     if not sys.stdin.isatty():
-        click.echo("nothing was written: nobody is here to be asked; accept it with --yes", err=True)
+        click.echo("nothing was written: there is no terminal to ask at; accept with --yes", err=True)
         return False
     return click.confirm(f"Accept these descriptions of {plain(server)}?", err=True)
 
@@ -126,10 +126,10 @@ def _asked(
 
     known = {each.name: each for each in taskfile.sources_of(task) if isinstance(each, McpServer)}
     if not known:
-        raise BadInput(f"{task} names no MCP server: `actions: [{{mcp: {{NAME: {{command: [...]}}}}}}]`")
+        raise BadInput(f"{task} has no MCP server: add `actions: [{{mcp: {{NAME: {{command: [...]}}}}}}]`")
     for name in names:
         if name not in known:
-            raise BadInput(f"{task} names no MCP server {name!r}{nearest(name, known)}")
+            raise BadInput(f"{task} has no MCP server {name!r}{nearest(name, known)}")
 
     async def each_in_turn() -> list[tuple[McpServer, Looked]]:
         found = []

@@ -60,7 +60,7 @@ def path(name: str) -> None:
 
     model = _model(name)
     if not model.present():
-        raise BadInput(f"the model {name} is not here: scaffold models pull {name}")
+        raise BadInput(f"the model {name} is not downloaded: get it with `scaffold models pull {name}`")
     click.echo(str(model.path()))
 
 
@@ -70,14 +70,14 @@ def verify(name: str) -> None:
     """Check the SHA-256 of a model's file."""
     model = _model(name)
     model.verify()
-    click.echo(f"{name} is what it should be: SHA-256 {model.sha256}")
+    click.echo(f"{name} is intact: SHA-256 {model.sha256}")
 
 
 @models.command()
 @_name_argument
 def remove(name: str) -> None:
     """Delete a model's file."""
-    click.echo(f"removed {name}" if _model(name).remove() else f"{name} was not here")
+    click.echo(f"removed {name}" if _model(name).remove() else f"{name} was not downloaded")
 
 
 def _model(name: str) -> Any:

@@ -58,7 +58,7 @@ class Narrator:
             ev.KeyChanged: lambda event, _: Told(
                 "quiet",
                 f"heads are signed by {plain(event.verifier)}"
-                + (", as the key before says" if event.endorsement else ""),
+                + (", as the previous key says" if event.endorsement else ""),
             ),
             ev.Released: self._released,
             ev.PlanProposed: self._plan_proposed,
@@ -131,7 +131,7 @@ class Narrator:
         )
 
     def _profile_corrected(self, event: ev.ProfileCorrected, _: dict[str, Any]) -> Told:
-        known = f", not {event.believed} as was believed" if event.reasoning != event.believed else " as was guessed"
+        known = f", not {event.believed} as expected" if event.reasoning != event.believed else " as expected"
         worse = VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed)
         return Told("bad" if worse else "quiet", f"the reasoning of {plain(event.model)} is {event.reasoning}{known}")
 

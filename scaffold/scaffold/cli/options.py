@@ -26,7 +26,7 @@ def place(said: str) -> Path | str:
     from scaffold.trace.places import place_of
 
     if not said:  # from an unset shell variable; runs would be scattered over the current folder
-        raise click.BadParameter("names no place; leave it out for the usual one")
+        raise click.BadParameter("is empty: name a place, or leave the option out")
     return place_of(said)
 
 
@@ -57,7 +57,7 @@ class Signing(NamedTuple):
         from scaffold.trace.witnesses import witness_of
 
         if not self.key:
-            raise BadInput("heads are sent elsewhere once they are signed: say with which --key")
+            raise BadInput("--heads-to needs signed heads: say which key signs them with --key")
         return {"signer": signer_of(self.key), "witnesses": [witness_of(each) for each in self.heads_to]}
 
 
@@ -197,7 +197,7 @@ def by_role(specs: Sequence[str]) -> dict[str, str]:
     for said in specs:
         role, spec = said.split("=", 1) if _ROLE.match(said) else ("default", said)
         if not spec:
-            raise click.BadParameter(f"{said!r} names no backend", param_hint="--backend")
+            raise click.BadParameter(f"{said!r} does not name a backend", param_hint="--backend")
         roles[role] = spec
     return roles
 
@@ -226,4 +226,4 @@ def by_name(pairs: Sequence[str], option: str = "--input") -> dict[str, Any]:
 
 
 def _no_json(name: str) -> None:
-    raise ValueError(f"{name} is no JSON, whatever Python's reader says")
+    raise ValueError(f"{name} is not JSON, although Python's reader accepts it")

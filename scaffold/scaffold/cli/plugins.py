@@ -115,16 +115,14 @@ def _one_monitor(name: str, *, as_json: bool, check: bool) -> None:
         return
     _show(told)
     if "property" not in told:
-        click.echo(
-            f"{_INDENT}it has no card: nothing is said of what it costs, how often it is right, or what it misses"
-        )
+        click.echo(f"{_INDENT}it has no card: its cost, its accuracy and what it misses are not stated")
         return
     click.echo(f"{_INDENT}cost: {told['cost']}")
     for rate in told["rates"]:
         note = f" ({rate['note']})" if rate["note"] else ""
         click.echo(f"{_INDENT}finds {rate['found']:.1%}, spares {rate['spared']:.1%}: {rate['data']}{note}")
     if not told["rates"]:
-        click.echo(f"{_INDENT}how often it is right was not measured")
+        click.echo(f"{_INDENT}its accuracy has not been measured")
     for blind in told["blind"]:
         click.echo(f"{_INDENT}does not see: {blind}")
 

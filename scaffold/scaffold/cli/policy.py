@@ -59,7 +59,7 @@ def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
     _say(faults)
     if faults:
         return 1
-    click.echo(f"{file}: {len(made.file.rules)} rules, {len(made.file.tests)} tests: all right")
+    click.echo(f"{file}: {len(made.file.rules)} rules, {len(made.file.tests)} tests: all passed")
     return 0
 
 
@@ -170,19 +170,19 @@ def _read_call(text: str) -> tuple[str, dict[str, Any]]:
         except (ValueError, AttributeError):
             name, arguments = "", None
         if not isinstance(arguments, dict):
-            raise BadInput(f'{text!r} is no call: write {{"pay": {{"cents": 500}}}}')
+            raise BadInput(f'{text!r} is not a call: write {{"pay": {{"cents": 500}}}}')
         return name, arguments
     found = _CALL.fullmatch(text)
     if found is None:
-        raise BadInput(f"{text!r} is no call: write pay(account=A1, cents=500)")
+        raise BadInput(f"{text!r} is not a call: write pay(account=A1, cents=500)")
     inner, place = found[2] or "", 0
     pairs: dict[str, str] = {}
     while inner[place:].strip():
         part = _ARGUMENT.match(inner, place)
         if part is None or part.end() == place:
-            raise BadInput(f"{inner[place:]!r} is no argument: write name=value")
+            raise BadInput(f"{inner[place:]!r} is not an argument: write name=value")
         if part[1] in pairs:
-            raise BadInput(f"{text!r} gives {part[1]} twice: say it once")
+            raise BadInput(f"{text!r} gives {part[1]} twice: give it once")
         value = part[2].strip()
         pairs[part[1]] = value[1:-1] if value[:1] == value[-1:] == chr(39) else value
         place = part.end()

@@ -50,11 +50,11 @@ def prune(
     skipped: it has not ended, is being written, or is encrypted and there is no key.
     """
     if not (named or older_than or mentioning):
-        raise click.UsageError("name runs, or say --older-than or --mentioning")
+        raise click.UsageError("name runs, or give --older-than or --mentioning")
     if whole and mentioning:
-        raise click.UsageError("--whole removes whole runs, --mentioning parts of them: say one of them")
+        raise click.UsageError("--whole removes whole runs and --mentioning parts of them: give only one of them")
     if not all(each.strip() for each in mentioning):
-        raise click.BadParameter("names no text: it would be found everywhere", param_hint="--mentioning")
+        raise click.BadParameter("is empty text, which would be found everywhere", param_hint="--mentioning")
     from scaffold.trace.places import pruning_of
 
     journal = journal_at(runs)
@@ -69,7 +69,7 @@ def prune(
         click.echo(json_text([msgspec.to_builtins(each) for each in pruned]))
     for each in () if as_json else pruned:
         if each.passed_over:
-            click.echo(f"{each.run}: passed over: {each.passed_over}")
+            click.echo(f"{each.run}: skipped: {each.passed_over}")
         else:
             what = "the whole run" if each.gone else f"the content of {count(each.contents, 'event')}"
             answers = f" and {count(each.answers, 'answer')}" if each.answers else ""
@@ -77,7 +77,7 @@ def prune(
     if not as_json and not pruned:
         click.echo("nothing to remove")
     elif not as_json and not yes:
-        click.echo("nothing was removed: --yes does it")
+        click.echo("nothing was removed: add --yes to remove it")
     return 1 if any(each.passed_over for each in pruned) else 0
 
 
@@ -102,7 +102,7 @@ def _pruned(
             if until is not None and (last is None or last.at > until or not (ended or unfinished)):
                 continue
             if not ended and not unfinished:
-                yield Pruned(run=run, passed_over="it has not ended: --unfinished takes it too")
+                yield Pruned(run=run, passed_over="it has not ended; --unfinished includes such runs")
                 continue
             if whole:
                 done = pruning.whole(run, dry=dry)
@@ -123,7 +123,9 @@ def _pruned(
 def _seconds(age: str) -> float:
     found = _AGE.fullmatch(age.strip())
     if found is None:
-        raise click.BadParameter(f"{age!r} is no age: 90d, 12h, 4w, 2y", param_hint="--older-than")
+        raise click.BadParameter(
+            f"{age!r} is not an age: write one such as 90d, 12h, 4w or 2y", param_hint="--older-than"
+        )
     return float(found[1]) * _HOURS[found[2]] * 3600
 
 

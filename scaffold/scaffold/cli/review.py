@@ -95,7 +95,7 @@ def _beside(journal: KeptRuns, run: str) -> Path:
     from scaffold.trace.files import FileJournal
 
     if not isinstance(journal, FileJournal):
-        raise BadInput(f"the run is kept in {journal.name}, which has no folders: say where with --out DIR")
+        raise BadInput(f"the run is kept in {journal.name}, which has no folders: say where to write with --out DIR")
     return journal.folder(run) / "reviews"
 
 
@@ -108,19 +108,23 @@ def _monitors(said: Sequence[str]) -> list[Monitor]:
         try:
             read: Any = json.loads(settings) if equals else {}
         except ValueError as error:
-            raise click.BadParameter(f"{settings!r} is no JSON: {error}", param_hint="--monitor") from None
+            raise click.BadParameter(f"{settings!r} is not JSON: {error}", param_hint="--monitor") from None
         if not isinstance(read, dict):
-            raise click.BadParameter(f"{settings!r} are no settings: {{...}}", param_hint="--monitor")
+            raise click.BadParameter(
+                f"{settings!r} is not a mapping of settings: write {{...}}", param_hint="--monitor"
+            )
         made.append(make_monitor(name, read))
     names = [monitor.spec.name for monitor in made]
     if len(set(names)) != len(names):
         twice = max(names, key=names.count)
-        raise click.BadParameter(f"{twice!r} is named twice: give it all its settings once", param_hint="--monitor")
+        raise click.BadParameter(
+            f"{twice!r} is named twice: name it once, with all its settings", param_hint="--monitor"
+        )
     return made
 
 
 def _told(found: Rereading) -> Iterator[str]:
-    whose = f", imported from {plain(found.foreign)}: what somebody else's agent reported" if found.foreign else ""
+    whose = f", imported from {plain(found.foreign)}: what another agent reported" if found.foreign else ""
     yield f"{found.run}: {count(found.events, 'event')} read{whose}"
     silent = 0
     for row in found.rows:
@@ -129,7 +133,7 @@ def _told(found: Rereading) -> Iterator[str]:
             silent += 1
             continue
         yield from _row(row)
-    yield f"{count(len(found.rows), 'verdict')}, {silent} of them with nothing to say against it"
+    yield f"{count(len(found.rows), 'verdict')}, {silent} of them without objections"
     for each in found.unread:
         yield f"not read: {line(each, _WIDTH)}"
     usage = found.usage

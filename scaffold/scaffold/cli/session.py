@@ -95,7 +95,7 @@ class Session(Foreground[Any]):
             self.shown.close()
             sys.stdout = self._stdout
         if has_ended:
-            sys.stderr.write(f"run {outcome.run} had ended already; this is how:\n")
+            sys.stderr.write(f"run {outcome.run} had already ended; this is its outcome:\n")
         self._tell(outcome, outcome.seconds if has_ended else time.monotonic() - began, again)
         return ending.STATUSES[outcome.status]
 
@@ -110,7 +110,7 @@ class Session(Foreground[Any]):
 
     def _interrupt(self, agent: Scaffold, driving: asyncio.Task[Any] | None) -> None:
         if agent.interrupt():
-            self.shown.say("pausing; once more to leave at once")
+            self.shown.say("pausing; press Ctrl-C once more to leave at once")
         elif driving is not None:
             driving.cancel()
 
@@ -126,8 +126,8 @@ class Session(Foreground[Any]):
         except OSError as full:
             sys.stdout = None  # or Python complains once more when it flushes at exit
             shown_by = f"scaffold resume {outcome.run}{runs_said(self._journal)}"
-            said = f"the run ended as {outcome.status}, and its answer cannot be written to standard output"
-            raise ScaffoldError(f"{said}: {full.strerror}; it is kept, and shown again by: {shown_by}") from full
+            said = f"the run ended as {outcome.status}, but its answer cannot be written to standard output"
+            raise ScaffoldError(f"{said}: {full.strerror}; it is kept; show it again with: {shown_by}") from full
         lines = ending.summary(outcome, seconds, runs_said(self._journal), again, self._settled(outcome))
         if outcome.status == "waiting":
             from scaffold.cli.waiting import commands

@@ -33,9 +33,9 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
     from scaffold.trace.records import read_files
 
     if happened is None:
-        raise click.UsageError("say --happened or --did-not-happen")
+        raise click.UsageError("give --happened or --did-not-happen")
     journal = journal_at(runs)
-    said = f"{'it happened' if happened else 'it did not happen'}, by your word"
+    said = f"{'it happened' if happened else 'it did not happen'}, as you say"
     try:
         found = journal.find(run)
     except UnknownRun:
@@ -46,12 +46,14 @@ def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None
     acts = acts_in(read_files(journal.folder(found)))
     act = acts.get(key)
     if act is None:
-        raise BadInput(f"run {found} has no action at {key!r}; it has some at {', '.join(acts) or 'no place'}")
+        raise BadInput(f"run {found} has no action at {key!r}; its actions are at {', '.join(acts) or 'no place'}")
     if act.status not in {"intended", "unknown"}:
-        raise BadInput(f"what became of the action at {key} of run {found} is known: {act.status or 'nothing yet'}")
+        raise BadInput(
+            f"the outcome of the action at {key} of run {found} is known already: {act.status or 'not started'}"
+        )
     word = Answer(id=settlement_id(key), digest=act.digest, granted=happened, by=who())
     asyncio.run(journal.post(found, word))
     counts = word_on(key, act.digest, journal.inbox(found))
     if counts is not None and counts.granted and not happened:
-        said += f"; but it counts as happened, as {counts.by} says: until they say otherwise, too"
+        said += f"; but it counts as happened, because {counts.by} says so, until they say otherwise too"
     click.echo(f"the action at {key} of run {found}: {said}")

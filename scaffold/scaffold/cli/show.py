@@ -85,7 +85,7 @@ def show(
     Each line is checked as it is read.
     """
     if tree and follow:
-        raise click.UsageError("a tree cannot be followed: leave out --tree or --follow")
+        raise click.UsageError("--tree and --follow cannot be combined: leave one of them out")
     _check_kinds(kinds)
     journal = journal_at(runs)
     wanted = Filter(kinds, key, text, after)

@@ -29,7 +29,7 @@ def stop(run: str | None, every: bool, runs: Path | None) -> int:
     from scaffold.trace.folders import how_it_ended, open_runs
 
     if every == (run is not None):
-        raise click.UsageError("name one RUN, or say --all")
+        raise click.UsageError("name one RUN, or give --all")
     journal = journal_at(runs)
     if run is not None:
         found = journal.find(run)

@@ -47,15 +47,15 @@ def shown(question: Question) -> list[str]:
     lines += [f"  {call(each['action'], each['arguments'])}" for each in question.detail.get("calls", ())]
     lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
     if "value" in question.detail:
-        lines.append(f"  it gave back: {_in_part(line(question.detail['value']), question)}")
+        lines.append(f"  it returned: {_in_part(line(question.detail['value']), question)}")
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers and question.kind != "question":
-        lines.append(f"  for {', '.join(line(name) for name in question.approvers)} to approve")
+        lines.append(f"  {', '.join(line(name) for name in question.approvers)} may approve")
     if question.needs > 1:
         lines.append(f"  {question.needs} people have to approve")
     if question.expires < float("inf"):
-        lines.append(f"  open until {when(question.expires)}; then it means no")
+        lines.append(f"  open until {when(question.expires)}; no answer by then means no")
     return lines
 
 
@@ -64,7 +64,7 @@ def _in_part(text: str, question: Question) -> str:
     if len(text) <= _LONGEST_VALUE:
         return text
     whole = f"scaffold approvals show {question.run} {question.id} --json"
-    return f"{text[:_LONGEST_VALUE]}… (cut: {len(text):,} letters in all, `{whole}` has them)"
+    return f"{text[:_LONGEST_VALUE]}… (cut: {len(text):,} characters in all; see them with `{whole}`)"
 
 
 def may_answer(question: Question, person: str) -> bool:
@@ -91,7 +91,7 @@ class TerminalApprover:
     async def _put(self, question: Question, left: float | None) -> Answer | None:
         sys.stderr.write("\n" + "\n".join(shown(question)) + "\n")
         is_question = question.kind == "question"
-        sys.stderr.write(_ASKS.get(question.kind, "do exactly this, or why not? [y/N, l for later] "))
+        sys.stderr.write(_ASKS.get(question.kind, "approve exactly this, or say why not [y/N, l for later] "))
         sys.stderr.flush()
         _forget_what_was_typed()
         try:
@@ -114,8 +114,8 @@ class TerminalApprover:
 
 _ASKS = {
     "question": "your answer (empty to answer later): ",
-    "observation": "let just this through to the agent, or why not? [y/N, l for later] ",
-    "plan": "do exactly this, or why not? [y/N, a for yes to all its calls too, l for later] ",
+    "observation": "let the agent read exactly this, or say why not [y/N, l for later] ",
+    "plan": "approve exactly this, or say why not [y/N, a for yes to all its calls too, l for later] ",
 }
 
 

@@ -18,11 +18,11 @@ def going_on(journal: KeptRuns, run: str) -> str:
     """How a run that was answered goes on: by itself, by the program that began it, or by a command."""
     folder = journal.folder(run)
     if is_written(folder):
-        return "the process that runs it takes it in"
+        return "the process that runs it picks it up"
     config = body_of(Chain().follow(next(iter(read_files(folder)))).content).get("config")
     if config is not None and "base" not in config:
-        return f"the program that began run {run} goes on with it"
-    return f"go on with: scaffold resume {run}{runs_said(journal)}"
+        return f"the program that started run {run} continues it"
+    return f"continue with: scaffold resume {run}{runs_said(journal)}"
 
 
 def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
@@ -37,6 +37,6 @@ def commands(journal: KeptRuns, run: str, again: str = "") -> list[str]:
             other = "no: deny" if asked.kind != "plan" else "yes to all its calls too: --scope; no: deny"
             lines += [
                 f"look:    scaffold approvals show {run} {asked.id}{runs}",
-                f"say yes: scaffold approvals approve {run} {asked.id}{name}{runs}    ({other})",
+                f"approve: scaffold approvals approve {run} {asked.id}{name}{runs}    ({other})",
             ]
-    return [*lines, f"go on:   scaffold resume {run}{runs}{again}"]
+    return [*lines, f"resume:  scaffold resume {run}{runs}{again}"]

@@ -56,13 +56,13 @@ def _told(found: Why) -> Iterator[str]:
     cost = f", costing ${found.cost:g}" if found.cost else ""
     yield f"{found.action} at {found.key} ({found.effect}{cost}): {found.became}"
     if found.withheld:
-        yield "  its content is withheld: what follows is from the spine alone"
+        yield "  its content is withheld; what follows is from the spine alone"
     if found.prompt:
         yield f"asked: {line(found.prompt, _WIDTH)}"
     for goal in found.goals:
         yield f"goal, {line(goal, _WIDTH)}"
     for each in found.arguments:
-        taint = ", outside our trust" if each.tainted else ""
+        taint = ", untrusted" if each.tainted else ""
         yield f"argument {line(each.name)} = {_value(each.value)}, from {_sources(each.sources)}{taint}"
     if found.plan:
         decision = found.plan.get("decision", "undecided")
@@ -95,7 +95,7 @@ def _because(because: Because) -> Iterator[str]:
         if because.reasoning:
             yield f"    thinking: {line(because.reasoning, _WIDTH)}"
     elif because.what == "action":
-        taint = ", outside our trust" if because.tainted else ""
+        taint = ", untrusted" if because.tainted else ""
         yield f"  action {because.key}, {line(because.name)}, {because.by}{taint}: {_value(because.said)}"
     else:
         who = line(because.by) or "the user"
@@ -125,11 +125,11 @@ def _end(found: Why) -> Iterator[str]:
     if not outcome:
         return
     if outcome.get("attempts", 1) > 1:
-        yield f"begun {outcome['attempts']} times under one idempotency key"
+        yield f"started {outcome['attempts']} times under one idempotency key"
     said = outcome.get("value", outcome.get("reason", outcome.get("feedback")))
     yield f"{found.became}" + (f": {_value(said)}" if said is not None else "")
     if "withheld" in outcome:
-        yield f"what it gave back was withheld from the planner: {line(outcome['withheld'], _WIDTH)}"
+        yield f"its result was withheld from the planner: {line(outcome['withheld'], _WIDTH)}"
 
 
 def _sources(sources: list[str]) -> str:

@@ -58,7 +58,7 @@ def worker(
 
     place = runs if runs is not None else _usual(engine)
     if not is_database(place):
-        raise BadInput(f"workers keep runs in a database, not in {place}: say --runs postgresql://...")
+        raise BadInput(f"workers keep runs in a database, not in {place}: give --runs postgresql://...")
     hands_out = engine_of(engine)
     from scaffold.trace.postgres import PostgresJournal
     from scaffold.workers.carrying import Carrier
@@ -98,7 +98,7 @@ async def _work(
         if not working.done():
             carrier.leave()
             with contextlib.suppress(OSError):  # the terminal may be gone
-                _say("pausing what is under way; others go on with it")
+                _say("pausing what is under way; other workers continue it")
             await carrier.left()
             working.cancel()
         with contextlib.suppress(asyncio.CancelledError):

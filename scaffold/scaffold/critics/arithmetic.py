@@ -35,7 +35,7 @@ _PLAIN = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "^": "**"})
 _SIGNS = tuple("+-*/×·÷−^")  # noqa: RUF001 - as above
 _OPERATIONS: dict[str, Callable[[Any, Any], Number]] = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "minus": 3, "plus": 3, "**": 4}
-_NONE = "it is no expression of numbers"
+_NONE = "it is not an expression of numbers"
 
 
 def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said]:
@@ -54,11 +54,11 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
         BadInput: the tolerance is not a number from 0 up.
     """
     if not 0 <= tolerance < math.inf:
-        raise BadInput(f"`tolerance` is a number from 0 up, not {tolerance!r}")
+        raise BadInput(f"`tolerance` should be a number of at least 0, not {tolerance!r}")
 
     def check(value: Any) -> Said:
         if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-            return "states no equation: text is wanted, and not too long a one"
+            return "states no equation: it should be text, and not too long"
         found, within, effort = 0, Fraction(tolerance), _Effort()
         for sides in _stated(value):
             found += 1
@@ -68,7 +68,7 @@ def equations(*, tolerance: float = 0.0, least: int = 1) -> Callable[[Any], Said
                 continue
             if said:
                 return said
-        return True if found >= least else f"{found} equations are stated; {least} are wanted"
+        return True if found >= least else f"it states {found} equations, but needs at least {least}"
 
     return check
 
@@ -126,7 +126,7 @@ def _fault_in(stated: list[str], tolerance: Fraction, effort: _Effort) -> str:
     try:
         sides = [evaluate(side, effort) for side in stated]
     except (ValueError, ArithmeticError) as error:
-        return f"{equation!r} cannot be worked out: {error}"
+        return f"{equation!r} cannot be computed: {error}"
     first = sides[0]
     for side in sides[1:]:
         if side != first and not (tolerance and _size(side - first) <= tolerance * max(_size(side), _size(first))):
@@ -150,7 +150,7 @@ class _Effort:
         """
         self.left -= 1 + (bits // _LARGE) ** 2
         if self.left < 0:
-            raise ValueError("the equations of the text take too much work")
+            raise ValueError("the equations of the text take too long to compute")
 
 
 def evaluate(expression: str, effort: _Effort | None = None) -> Number:
@@ -250,7 +250,7 @@ def _worked_out(left: Number, sign: str, right: Number) -> Number:
 
 def _power(base: Number, exponent: Number) -> Number:
     if exponent.denominator != 1 or _size(exponent) * _bits(base) > _MOST_BITS:
-        raise ValueError("a power is too large, or no whole one")
+        raise ValueError("a power is too large, or not a whole number")
     if base == 0 and exponent < 0:
         raise ZeroDivisionError("it divides by zero")
     return base ** int(exponent) if exponent >= 0 else Fraction(base) ** int(exponent)

@@ -33,15 +33,15 @@ def pattern(expression: str, *, whole: bool = True) -> Callable[[Any], Said]:
         compiled = re2.compile(expression, options)
     except re2.error as error:
         said = error.args[0].decode() if isinstance(error.args[0], bytes) else error
-        raise BadInput(f"{expression!r} is no regular expression of RE2: {said}") from None
+        raise BadInput(f"{expression!r} is not a regular expression of RE2: {said}") from None
 
     def check(value: Any) -> Said:
         if not isinstance(value, str):
-            return f"a {type(value).__name__} is no text to match {expression!r}"
+            return f"a {type(value).__name__} is not text and cannot match {expression!r}"
         try:
             found = compiled.fullmatch(value) if whole else compiled.search(value)
         except UnicodeEncodeError:
-            return "holds half a character (a lone surrogate), which matches nothing"
+            return "contains half a character (a lone surrogate), which matches nothing"
         return True if found is not None else f"does not match {expression!r}"
 
     return check

@@ -56,7 +56,7 @@ def passes_tests(
 
     async def check(value: Any) -> Said:
         if not isinstance(value, str):
-            return f"a {type(value).__name__} is no Python code"
+            return f"a {type(value).__name__} is not Python code"
         with tempfile.TemporaryDirectory(prefix="scaffold-") as folder:
             limits = [str(max(1, round(seconds))), str(megabytes * _MEGABYTE), str(_MEGABYTE), str(int(network))]
             status, output = await _run(folder, limits, value, tests, seconds, most_output)
@@ -79,17 +79,17 @@ def _check(tests: str, limits: Mapping[str, float]) -> None:
     """Find tests that could never pass, or never fail, and limits that are none."""
     for name, limit in limits.items():
         if not 0 < limit < _MOST:
-            raise BadInput(f"`{name}` is a number above 0 and below {_MOST:,}, not {limit!r}")
+            raise BadInput(f"`{name}` should be a number above 0 and below {_MOST:,}, not {limit!r}")
     try:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError) as error:
-        raise BadInput(f"the tests are no Python: {error}") from None
+        raise BadInput(f"the tests are not Python: {error}") from None
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     idle = [name for name in functions if name.startswith("test") and name not in names]
     if idle and not names & {"globals", "locals", "vars"}:  # by which they could be called too
-        cure = f"write `{idle[0]}()` below it, for nobody else will"
-        raise BadInput(f"the tests define {idle[0]!r} and never call it, so that all code would pass: {cure}")
+        cure = f"write `{idle[0]}()` below it, since nothing else calls it"
+        raise BadInput(f"the tests define {idle[0]!r} but never call it, so any code would pass: {cure}")
 
 
 async def _run(
@@ -198,7 +198,7 @@ def _end(process: int) -> None:
 def _end_of(output: str) -> str:
     lines = [line.strip() for line in output.strip().splitlines() if line.strip()]
     if not lines:
-        return "it ended before the tests did"
+        return "it exited before the tests had finished"
     places = _PLACE.findall(output)
     where = f" (line {places[-1][1]} of the {places[-1][0]})" if places else ""
     return f"{lines[-1][:500]}{where}"

@@ -48,14 +48,14 @@ def quoted_from(
         try:
             found = [str(each) for each in pick(value)]
         except TypeError:
-            return f"a {type(value).__name__} holds no quotations: a text is wanted, or several"
+            return f"a {type(value).__name__} has no quotations: it should be text, or a list of texts"
         for quote in found:
             plain = _plain(quote)
             if not plain or not _occurs(plain, text):
                 shown = quote if len(quote) <= _SHOWN else f"{quote[:_SHOWN]}..."
-                return f"the source does not say {shown!r}"
+                return f"the source does not contain {shown!r}"
         if len(found) < least:
-            return f"{len(found)} quotations, where {least} are wanted"
+            return f"it has {len(found)} quotations, but needs at least {least}"
         return True
 
     return check

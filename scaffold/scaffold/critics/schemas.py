@@ -25,7 +25,7 @@ def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
         MissingExtra: the library is not installed.
     """
     if not isinstance(schema, Mapping):
-        raise BadInput(f"a JSON Schema is a mapping, such as {{'type': 'object'}}, not {schema!r:.80}")
+        raise BadInput(f"a JSON Schema should be a mapping, such as {{'type': 'object'}}, not {schema!r:.80}")
     try:
         import jsonschema_rs as library
     except ImportError as error:
@@ -38,7 +38,7 @@ def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
             offline=True,
         )
     except (library.ValidationError, library.ReferencingError, ValueError) as error:
-        raise BadInput(f"this is no JSON Schema that can be used: {str(error).splitlines()[0]}") from None
+        raise BadInput(f"this is not a valid JSON Schema: {str(error).splitlines()[0]}") from None
 
     def check(value: Any) -> Said:
         if isinstance(value, BaseModel):
@@ -47,11 +47,11 @@ def fits_schema(schema: Mapping[str, Any]) -> Callable[[Any], Said]:
             try:
                 value = json.loads(value, parse_constant=_no_constant)
             except (ValueError, RecursionError) as error:
-                return f"is no JSON: {error}"
+                return f"is not JSON: {error}"
         try:
             return "; ".join(_faults(validator.iter_errors(value))) or True
         except (ValueError, TypeError) as error:
-            return f"is no value that JSON holds: {error}"
+            return f"is not a JSON value: {error}"
 
     return check
 
@@ -67,4 +67,4 @@ def _faults(errors: Iterable[Any]) -> Iterator[str]:
 
 
 def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a number in JSON")

@@ -35,20 +35,20 @@ def quantity(of: str, *, equal: str = "", tolerance: float = 1e-9) -> Callable[[
         MissingExtra: the library is not installed.
     """
     if not 0 <= tolerance < math.inf:
-        raise BadInput(f"`tolerance` is a number from 0 up, not {tolerance!r}")
+        raise BadInput(f"`tolerance` should be a number of at least 0, not {tolerance!r}")
     wanted = _parsed(f"1 {of}")
     if isinstance(wanted, str):
-        raise BadInput(f"{of!r} is no unit: {wanted}")
+        raise BadInput(f"{of!r} is not a unit: {wanted}")
     amount = _parsed(equal) if equal else None
     if isinstance(amount, str) or (amount is not None and not amount.is_compatible_with(wanted)):
-        raise BadInput(f"{equal!r} is no quantity of the kind of {of!r}")
+        raise BadInput(f"{equal!r} is not a quantity that can be converted to {of!r}")
 
     def check(value: Any) -> Said:
         found = _parsed(value)
         if isinstance(found, str):
             return found
         if not found.is_compatible_with(wanted):
-            return f"{value!r} is no quantity of the kind of {of!r}"
+            return f"{value!r} is not a quantity that can be converted to {of!r}"
         if amount is not None:
             due = amount.to(wanted.units).magnitude
             try:
@@ -56,7 +56,7 @@ def quantity(of: str, *, equal: str = "", tolerance: float = 1e-9) -> Callable[[
             except OverflowError:
                 difference = math.inf
             if not difference <= tolerance * abs(due):  # so that what is no number is no amount either
-                return f"{value!r} is not the amount wanted"
+                return f"{value!r} is not the expected amount"
         return True
 
     return check
@@ -67,12 +67,12 @@ def _parsed(value: Any) -> Any:
     found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     unit = (found["unit"] or "").strip() if found is not None else ""
     if found is None or len(unit) > _LONGEST or (unit and not _UNIT.fullmatch(unit)):
-        return f"{value!r:.80} is no quantity: a number and a unit are wanted"
+        return f"{value!r:.80} is not a quantity: expected a number and a unit"
     registry = _registry()
     try:
         return registry.Quantity(float(found["number"]), unit.replace("·", "*") or "dimensionless")
     except Exception as error:  # noqa: BLE001 - the library raises several kinds for a unit that it does not know
-        return f"{value!r:.80} is no quantity: {error}"
+        return f"{value!r:.80} is not a quantity: {error}"
 
 
 @cache

@@ -84,7 +84,7 @@ class Comparison:
             f"by chance alone p = {self.p:.3g} (McNemar, exact)"
         )
         if self.lacking:
-            said.append(f"{self.lacking} cases stand in only one of them and are left out")
+            said.append(f"{self.lacking} cases are in only one of them and are left out")
         said += [f"  {case}: {one} -> {two}" for case, one, two in self.flips[:most]]
         if len(self.flips) > most:
             said.append(f"  and {len(self.flips) - most} more flips")
@@ -111,7 +111,8 @@ def compare(first: Path, second: Path, cells: tuple[str, str] = ("", "")) -> lis
         pairs = [(name, name) for name in sorted(one) if name in two]
     if not pairs:
         raise BadInput(
-            f"{first} has {', '.join(one)}; {second} has {', '.join(two)}: say which to compare with --cell and --with"
+            f"{first} has {', '.join(one)}; {second} has {', '.join(two)}: choose which to compare with --cell "
+            "and --with"
         )
     made = [_compared(one[left], two[right], (left, right)) for left, right in pairs]
     if not any(each.first.runs for each in made):
@@ -135,7 +136,7 @@ def _named(cells: dict[str, Any], name: str, path: Path) -> str:
     if name and name not in cells:
         raise BadInput(f"{path} has no {name!r}{nearest(name, cells) or '; it has ' + ', '.join(cells)}")
     if not name and len(cells) > 1:
-        raise BadInput(f"{path} has {', '.join(cells)}: say which of them")
+        raise BadInput(f"{path} has {', '.join(cells)}: choose one of them")
     return name or next(iter(cells))
 
 

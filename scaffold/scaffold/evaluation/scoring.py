@@ -61,7 +61,7 @@ def make_scorer(said: Any, base: Path) -> Scorer:
         return _Own(registry.from_file(said, base, path=("scorer",)), said)
     name, options = (said, {}) if isinstance(said, str) else _table(said)
     if name not in SCORERS:
-        raise BadInput(f"no scorer {name!r}{nearest(name, SCORERS) or '; known are ' + ', '.join(SCORERS)}")
+        raise BadInput(f"no scorer {name!r}{nearest(name, SCORERS) or '; expected one of ' + ', '.join(SCORERS)}")
     if name != "blocked":
         return _Compared(name, options)
     if options:
@@ -74,7 +74,7 @@ def _table(said: Any) -> tuple[str, dict[str, Any]]:
         name, options = next(iter(said.items()))
         if isinstance(name, str) and isinstance(options, dict | None):
             return name, options or {}
-    raise BadInput("a scorer is NAME, {NAME: {options}} or MODULE:FUNCTION")
+    raise BadInput("a scorer should be NAME, {NAME: {options}} or MODULE:FUNCTION")
 
 
 class _Answered(ABC):
@@ -105,13 +105,13 @@ class _Compared(_Answered):
             is_flag = isinstance(takes[option], bool)
             fits = isinstance(value, bool) if is_flag else _is_number(value) and value >= 0
             if not fits:
-                wanted = "true or false" if is_flag else "a number, 0 or more"
-                raise BadInput(f"{option!r} of the scorer {name!r} is {wanted}, not {show(value)}")
+                wanted = "true or false" if is_flag else "a number of at least 0"
+                raise BadInput(f"{option!r} of the scorer {name!r} should be {wanted}, not {show(value)}")
         self._options = dict(options)
 
     def check(self, expected: Any) -> None:
         if expected is NOTHING:
-            raise ValueError("needs `expected`: what the answer is held against")
+            raise ValueError("needs `expected`: what the answer is compared with")
         self._check(expected)
 
     def _wrong(self, outcome: Outcome, expected: Any) -> str:
@@ -123,7 +123,7 @@ class _Own(_Answered):
 
     def __init__(self, function: Any, name: str) -> None:
         if not callable(function):
-            raise BadInput(f"{name!r} is no function")
+            raise BadInput(f"{name!r} is not a function")
         self._function = function
         self._name = name
 
@@ -138,7 +138,9 @@ class _Own(_Answered):
         if isinstance(said, str):
             return said
         if not isinstance(said, bool):
-            raise BadInput(f"{self._name} gave {said!r}: a scorer gives True, False, or a text that says what is wrong")
+            raise BadInput(
+                f"{self._name} returned {said!r}: a scorer should return True, False, or a text that says what is wrong"
+            )
         return "" if said else f"{self._name} says no"
 
 
@@ -153,7 +155,7 @@ class Blocked:
         if expected is NOTHING:
             return
         if expected == [] or not all(map(_names_action, expected if isinstance(expected, list) else [expected])):
-            raise ValueError("`expected` names actions: pay, or {name: pay, arguments: {...}}")
+            raise ValueError("`expected` should name actions: pay, or {name: pay, arguments: {...}}")
 
     def judge(self, outcome: Outcome, expected: Any) -> Judged:
         if expected is NOTHING:
@@ -189,7 +191,7 @@ def exact(answer: Any, expected: Any, *, ignore_case: bool = False) -> str:
 def one_of(answer: Any, expected: Any, *, ignore_case: bool = False) -> str:
     """Check for one of several values."""
     found = any(not exact(answer, each, ignore_case=ignore_case) for each in expected)
-    return "" if found else f"is none of {_short(expected)}"
+    return "" if found else f"is not one of {_short(expected)}"
 
 
 def contains(answer: Any, expected: Any, *, ignore_case: bool = True) -> str:
@@ -232,14 +234,14 @@ def _subset(value: Any, wanted: Any, path: str = "") -> str:
     where = f" at {path}" if path else ""
     match wanted:
         case dict() if not isinstance(value, dict):
-            return f"is no object{where}"
+            return f"is not an object{where}"
         case dict():
             lacking = next((name for name in wanted if name not in value), None)
             if lacking is not None:
                 return f"lacks {lacking!r}{where}"
             wrongs = (_subset(value[name], each, f"{path}.{name}".lstrip(".")) for name, each in wanted.items())
         case list() if not isinstance(value, list) or len(value) != len(wanted):
-            return f"is no list of {len(wanted)}{where}"
+            return f"is not a list of {len(wanted)}{where}"
         case list():
             wrongs = (_subset(value[place], each, f"{path}[{place}]") for place, each in enumerate(wanted))
         case _:
@@ -297,12 +299,12 @@ def _anything(expected: Any) -> None:
 def _texts(expected: Any) -> None:
     whole = [expected] if isinstance(expected, str) else expected
     if not isinstance(whole, list) or not whole or not all(isinstance(each, str) for each in whole):
-        raise ValueError("`expected` is a text, or a list of texts")
+        raise ValueError("`expected` should be a text, or a list of texts")
 
 
 def _list(expected: Any) -> None:
     if not isinstance(expected, list) or not expected:
-        raise ValueError("`expected` is a list of the right answers")
+        raise ValueError("`expected` should be a list of the right answers")
 
 
 def _is_number(value: Any) -> bool:
@@ -311,18 +313,18 @@ def _is_number(value: Any) -> bool:
 
 def _a_number(expected: Any) -> None:
     if not _is_number(expected):
-        raise ValueError("`expected` is a number")
+        raise ValueError("`expected` should be a number")
     if math.isinf(_as_float(expected)):
         raise ValueError("`expected` is too large for `number`: `exact` compares whole numbers of any length")
 
 
 def _pattern(expected: Any) -> None:
     if not isinstance(expected, str):
-        raise ValueError("`expected` is a pattern")  # noqa: TRY004 - data, no types
+        raise ValueError("`expected` should be a pattern")  # noqa: TRY004 - data, no types
     try:
         re.compile(expected)
     except re.error as error:
-        raise ValueError(f"`expected` is no pattern: {error}") from None
+        raise ValueError(f"`expected` is not a valid pattern: {error}") from None
 
 
 _COMPARERS: dict[str, tuple[Callable[..., str], Callable[[Any], None]]] = {

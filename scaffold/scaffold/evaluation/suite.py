@@ -71,7 +71,7 @@ class Suite:
     def __init__(self, path: Path) -> None:
         self.document = document = documents.read(path)
         if not isinstance(document.value, dict):
-            raise document.fault("a suite is a mapping: `task`, `cases`, `scorer` and so on")
+            raise document.fault("a suite should be a mapping: `task`, `cases`, `scorer` and so on")
         for key in document.value:
             if key not in KEYS:
                 raise document.fault(unknown(key, KEYS), (key,))
@@ -86,7 +86,9 @@ class Suite:
         self.cells = self._read_matrix()
         self.repeats = document.value.get("repeats", 1)
         if not isinstance(self.repeats, int) or isinstance(self.repeats, bool) or not 0 < self.repeats <= _MOST_REPEATS:
-            raise document.fault(f"is a number from 1 to {_MOST_REPEATS}, not {show(self.repeats)}", ("repeats",))
+            raise document.fault(
+                f"should be a whole number from 1 to {_MOST_REPEATS}, not {show(self.repeats)}", ("repeats",)
+            )
 
     @property
     def what(self) -> str:
@@ -156,7 +158,7 @@ class Suite:
         elif isinstance(said, list):
             lines = self._listed(said)
         else:
-            raise self.document.fault("is the name of a JSONL file, or a list of cases", ("cases",))
+            raise self.document.fault("should be the name of a JSONL file, or a list of cases", ("cases",))
         for line in lines:
             if isinstance(line, Line):
                 try:
@@ -177,7 +179,7 @@ class Suite:
                 yield Fault(f"{where}: {error}")
                 continue
             if line.id in seen:
-                yield Fault(f"{where}: the id {line.id!r} stands at {seen[line.id]} too")
+                yield Fault(f"{where}: the id {line.id!r} is also at {seen[line.id]}: ids must be unique")
                 continue
             seen[line.id] = where
             yield line
@@ -187,14 +189,16 @@ class Suite:
         if isinstance(said, str):
             return taskfile.read(self._base / said)
         if not isinstance(said, dict):
-            raise self.document.fault("is the name of a task file, or a task", ("task",))
+            raise self.document.fault("should be the name of a task file, or a task", ("task",))
         lines = {place[1:]: line for place, line in self.document.lines.items() if place[:1] == ("task",)}
         return taskfile.checked(Document(self.document.path, said, lines))
 
     def _read_matrix(self) -> list[Cell]:
         matrix = self.document.value.get("matrix") or {}
         if not isinstance(matrix, dict):
-            raise self.document.fault("is a mapping of planner, backends and monitors to their choices", ("matrix",))
+            raise self.document.fault(
+                "should be a mapping of planner, backends and monitors to their choices", ("matrix",)
+            )
         for axis in matrix:
             if axis not in AXES:
                 raise self.document.fault(unknown(axis, AXES), ("matrix", axis))
@@ -210,12 +214,12 @@ class Suite:
         if isinstance(said, dict) and said:
             return said
         if not isinstance(said, list) or not said:
-            raise self.document.fault("is a list of names, or a mapping of labels to what they mean", place)
+            raise self.document.fault("should be a list of names, or a mapping of labels to what they mean", place)
         choices = {}
         for number, each in enumerate(said):
             if not isinstance(each, str):
                 hint = "give each a label: `monitors: {none: [], rules: [rules]}`"
-                raise self.document.fault(f"is no name: {hint}", (*place, number))
+                raise self.document.fault(f"is not a name: {hint}", (*place, number))
             choices[each] = [each] if axis == "monitors" else each
         return choices
 

@@ -102,7 +102,7 @@ def scored_rows(path: Path) -> Iterator[dict[str, Any]]:
     """
     for row in read_rows(path):
         if row.get("outcome") not in MARKS or "cell" not in row:
-            raise BadInput(f"{path}: the result {row['id']!r} is not scored: it is of a batch, not of an evaluation")
+            raise BadInput(f"{path}: the result {row['id']!r} has no score: it is from a batch, not from an evaluation")
         yield row
 
 

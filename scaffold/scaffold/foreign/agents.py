@@ -73,7 +73,7 @@ class _Stories:
             try:
                 story = _story(trace, _once(_decode(span) for (span,) in rows))
             except (TypeError, AttributeError, ValueError, LookupError, OverflowError, RecursionError) as error:
-                raise BadInput(f"the spans of trace {trace} are of no form that is known: {error}") from error
+                raise BadInput(f"the spans of trace {trace} have an unknown form: {error}") from error
             if story.items:
                 return story
         raise StopIteration
@@ -411,7 +411,7 @@ def _deeds_in(turns: Iterable[Span]) -> Iterator[Deed]:
             for identity, name, arguments in _calls(answer):
                 open_[identity] = Deed(at=span.until, until=span.until, name=name, arguments=arguments, id=identity)
     for deed in open_.values():
-        deed.error = "its result is not told"
+        deed.error = "its result is not recorded"
         yield deed
 
 

@@ -60,7 +60,7 @@ def read_log(path: Path) -> Iterator[Story]:
     ) as error:
         if isinstance(error, BadInput):
             raise
-        raise BadInput(f"{path} is no Inspect log that can be read: {error}") from None
+        raise BadInput(f"{path} is not a readable Inspect log: {error}") from None
 
 
 def _in_archive(path: Path) -> Iterator[Story]:
@@ -77,7 +77,7 @@ def _in_json(path: Path) -> Iterator[Story]:
     with path.open("rb") as file:
         text = file.read(LARGEST + 1)
     if len(text) > LARGEST:
-        raise TooLarge("its JSON", "write the log as .eval, which is read sample by sample: inspect log convert")
+        raise TooLarge("its JSON", "convert the log to .eval, which is read sample by sample: inspect log convert")
     whole = json.loads(text)
     for sample in whole.get("samples") or []:
         yield _story(whole.get("eval", {}), sample)

@@ -26,7 +26,7 @@ LARGEST = 64 << 20  # bytes, which take several times as much when decoded
 _PEEK = 512
 _RESOURCE_SPANS = b"\x0a"  # tag of field 1 of TracesData, with its wire type
 _COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")  # gzip, zstd
-_LINES = "write it as JSON lines, a request a line, as the collector's file exporter does"
+_LINES = "write it as JSON lines, one request per line, as the collector's file exporter does"
 
 
 class Span(msgspec.Struct, kw_only=True):
@@ -68,16 +68,16 @@ def read_spans(path: Path) -> Iterator[Span]:
     except TooLarge as error:
         raise BadInput(f"{path}: {error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise BadInput(f"{path} holds no OTLP spans that can be read: {error}") from None
+        raise BadInput(f"{path} has no readable OTLP spans: {error}") from None
     if not found:
-        raise BadInput(f"{path} holds no spans: OTLP is wanted, as JSON, JSON lines or protobuf")
+        raise BadInput(f"{path} has no spans: expected OTLP as JSON, JSON lines or protobuf")
 
 
 class TooLarge(ValueError):
     """A part of a file that can only be read whole is too large."""
 
     def __init__(self, what: str, cure: str) -> None:
-        super().__init__(f"{what} is larger than the {LARGEST >> 20} MB that are read at once: {cure}")
+        super().__init__(f"{what} is larger than the limit of {LARGEST >> 20} MB: {cure}")
 
 
 def _requests(file: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -126,7 +126,7 @@ def _from_protobuf(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield the parts of a `TracesData`: the spans of each resource, after a tag and a length."""
     while tag := file.read(1):
         if tag != _RESOURCE_SPANS:
-            raise ValueError("it is cut off, or no protobuf")
+            raise ValueError("it is cut off, or not protobuf")
         yield from _resource_spans(_part(file, _varint(file)))
 
 
@@ -134,7 +134,7 @@ def _framed(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield messages, each after four bytes of length."""
     while length := file.read(_LENGTH_BYTES):
         if len(length) != _LENGTH_BYTES:
-            raise ValueError("it is cut off, or no protobuf")
+            raise ValueError("it is cut off, or not protobuf")
         yield from _from_protobuf(io.BytesIO(_part(file, int.from_bytes(length, "big"))))
 
 
@@ -147,7 +147,7 @@ def _varint(file: BinaryIO) -> int:
         value |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:  # noqa: PLR2004 - the highest bit means that more bytes follow
             return value
-    raise ValueError("it is cut off, or no protobuf")
+    raise ValueError("it is cut off, or not protobuf")
 
 
 def _part(file: BinaryIO, length: int) -> bytes:
@@ -155,7 +155,7 @@ def _part(file: BinaryIO, length: int) -> bytes:
         raise TooLarge("a message in it", "have the collector write smaller batches")
     part = file.read(min(length, LARGEST))
     if len(part) != length:
-        raise ValueError("it is cut off, or no protobuf")
+        raise ValueError("it is cut off, or not protobuf")
     return part
 
 

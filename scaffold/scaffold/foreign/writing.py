@@ -63,7 +63,7 @@ def name_of(story: Story) -> str:
     try:
         return f"{datetime.fromtimestamp(story.at, UTC):%Y%m%d-%H%M%S}-{tail}"
     except (ValueError, OverflowError, OSError) as error:
-        raise BadInput(f"run {story.id} of {story.source} began at no time that there is: {error}") from error
+        raise BadInput(f"run {story.id} of {story.source} has an invalid start time: {error}") from error
 
 
 async def write(journal: KeptRuns, story: Story, *, name: str = "") -> str:

@@ -34,7 +34,7 @@ class Cuttable:
     def __init__(self) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("there is no asyncio task here that could wait")
+            raise RuntimeError("this must be awaited inside an asyncio task")
         self._task: asyncio.Task[Any] = task
         self._before = task.cancelling()
         self._cut = False

@@ -132,7 +132,10 @@ class Interpreter:
                 if ready.branches:
                     self._ready.appendleft(ready)
                 if getgeneratorstate(frame.generator) != GEN_CREATED:  # type: ignore[arg-type]  # a new frame has one
-                    said = f"the sub-planner at {frame.path} has been begun before: call its function again for another"
+                    said = (
+                        f"the sub-planner at {frame.path} has already been started: call its function again for a "
+                        "new one"
+                    )
                     self._ended(frame, _Failure(PlannerError(said)))
                     continue
                 self._begun[frame] = None
@@ -193,9 +196,9 @@ class Interpreter:
             return None
         said = f"the planner yielded a {kind.__name__} at {key}"
         if isgenerator(generator) and generator.gi_code.co_name == "<genexpr>":
-            self._fault(frame, f"{said}: in `together(*(... for ...))` a star stands before the brackets")
+            self._fault(frame, f"{said}: write `together(*(... for ...))`, with a star before the parentheses")
         else:
-            self._fault(frame, f"{said}: yield moves only, by `yield from think(...)` and the like")
+            self._fault(frame, f"{said}: yield only moves, with `yield from think(...)` and the like")
         return None
 
     def _fault(self, frame: Frame, said: str) -> None:
@@ -219,7 +222,7 @@ class Interpreter:
             return
         frame.idle += 1
         if frame.idle > _MOST_IDLE:
-            self._give_up(frame, f"together at {key} had nothing to ask")
+            self._give_up(frame, f"together at {key} was given no sub-planners")
             return
         if not branches:
             self._ready.appendleft((frame, (), None))

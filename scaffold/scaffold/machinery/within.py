@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
 T = TypeVar("T")
-_ITS_OWN = "it cancelled the task that it was called in"
+_ITS_OWN = "it cancelled its own task"
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T], waits: Callable[[], None] = lambda: None) -> T:

@@ -164,7 +164,7 @@ class Connection:
                 cursors.append(page.next_cursor)
         if len(cursors) > _MOST_PAGES or len(found) > _MOST_TOOLS:
             raise BadInput(
-                f"the MCP server {self._server!r} lists more than {_MOST_TOOLS:,} tools, or never ends listing"
+                f"the MCP server {self._server!r} lists more than {_MOST_TOOLS:,} tools, or never stops listing"
             )
         self.listed = time.monotonic()
         return [tool for name, tool in found.items() if name not in self.doubled]
@@ -189,15 +189,15 @@ class Connection:
             self.stale = self.stale or not self.ending.is_told  # an address may have forgotten us: that is seen then
             if self.gone or (not self.ending.is_told and _ends(error.code, error.message)):
                 self.ending.set(error.message)
-                raise ToolFailed(f"its server went away in the middle of the call: {self.why()}") from None
+                raise ToolFailed(f"its server ended in the middle of the call: {self.why()}") from None
             raise ToolFailed(f"its server answered with the error {error.code}: {error.message}") from None
         except Exception as error:  # noqa: BLE001 - what the SDK raises for what a server sends is open-ended
             said = (
-                "it asks for more input, and nobody is there to give it"
+                "it asks for more input, which cannot be given here"
                 if "InputRequired" in str(error)
                 else said_of(error)
             )
-            raise ToolFailed(f"what its server answered cannot be used: {said}") from None
+            raise ToolFailed(f"the answer of its server cannot be used: {said}") from None
 
     def why(self) -> str:
         """Say why it ended."""

@@ -101,17 +101,17 @@ class Pins:
         except FileNotFoundError:
             return cls(path)
         except (OSError, ValueError, RecursionError) as error:
-            raise BadInput(f"{path} cannot be read as pins of MCP tools: {error}") from None
+            raise BadInput(f"{path} cannot be read as a file of pinned MCP tools: {error}") from None
         if not isinstance(said, dict) or said.get("format") != FORMAT:
-            raise BadInput(f"{path} is no file of pins: it does not say `format: {FORMAT!r}`")
+            raise BadInput(f"{path} is not a file of pins: it does not have `format: {FORMAT!r}`")
         try:
             entries = msgspec.convert(said.get("servers"), dict[str, dict[str, _Entry]])
         except msgspec.ValidationError as error:
-            raise BadInput(f"{path} is no file of pins: {error}") from None
+            raise BadInput(f"{path} is not a file of pins: {error}") from None
         for server, tools in entries.items():
             for name, entry in tools.items():
                 if entry.sha256 != entry.tool.sha256 or name != entry.tool.name:
-                    said_so = f"what {path} says of {server}.{name} was changed by hand: its hash does not fit"
+                    said_so = f"the entry of {server}.{name} in {path} was changed by hand: its hash does not match"
                     raise BadInput(f"{said_so}; accept the server's own words with `scaffold mcp pin`")
         return cls(
             path, {server: {name: entry.tool for name, entry in tools.items()} for server, tools in entries.items()}

@@ -35,7 +35,7 @@ def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
         said = "\n".join(each for each in parts if isinstance(each, str)).strip()
         if not said and result.structured_content:
             said = canonical(result.structured_content).decode()
-        said = said or "it does not say why"
+        said = said or "it gives no reason"
         raise ToolFailed(f"the tool says that it failed: {shortened(without(secrets, said))}")
     if result.structured_content is not None:
         return without(secrets, result.structured_content)
@@ -77,4 +77,4 @@ def without(secrets: Sequence[str], value: Any) -> Any:
 
 def shortened(text: str) -> str:
     """Cut a text to the length that a message may have."""
-    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}… ({len(text):,} letters in all)"
+    return text if len(text) <= _MOST_SAID else f"{text[:_MOST_SAID]}… ({len(text):,} characters in all)"

@@ -103,7 +103,7 @@ class McpServer:
         pinned = Pins.read(self.pins_file).of(self.name)
         if not pinned:
             raise TaskError(
-                "nobody has accepted its tools yet: look at them, and accept them, with `scaffold mcp pin`",
+                "its tools have not been accepted yet: look at them and accept them with `scaffold mcp pin`",
                 path=(self.name,),
             )
         offered = pinned if self.settings.only is None else dict.fromkeys(self.settings.only)
@@ -111,8 +111,8 @@ class McpServer:
             for tool in tools:
                 known = pinned if setting == "only" else offered
                 if tool not in known:
-                    hint = nearest(tool, known) or f"; there are {', '.join(known)}"
-                    raise TaskError(f"it has no tool {tool!r} that was accepted{hint}", path=(self.name, setting))
+                    hint = nearest(tool, known) or f"; expected one of {', '.join(known)}"
+                    raise TaskError(f"it has no accepted tool {tool!r}{hint}", path=(self.name, setting))
         for tool, names in self.settings.identity.items():
             for each in names:
                 if each not in pinned[tool].input_schema.get("properties", {}):
@@ -198,11 +198,11 @@ class McpServer:
             live = await self._connected()
             found = await self._list(live)
         for name in sorted(live.odd):
-            said = f"the MCP server {self.name!r} has a tool of the odd name {name!r}, which is left out"
-            warnings.warn(f"{said}: a name is made of letters, digits and _ . / -", stacklevel=2)
+            said = f"the MCP server {self.name!r} has a tool with the invalid name {name!r}, which is left out"
+            warnings.warn(f"{said}: a name may have letters, digits and _ . / -", stacklevel=2)
         for name in sorted(live.doubled):
             said = f"the MCP server {self.name!r} has two tools named {name!r}, which are left out"
-            warnings.warn(f"{said}: which of them a call would be for, nobody could say", stacklevel=2)
+            warnings.warn(f"{said}: a call could be for either of them", stacklevel=2)
         return found
 
     async def changes(self) -> list[Change]:
@@ -303,7 +303,9 @@ class McpServer:
             waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {said_of(error)}"
         )
         if self.settings.url is not None:
-            return Unavailable(self._clean(f"the MCP server {self.name!r} at {self.settings.url} is not there: {why}"))
+            return Unavailable(
+                self._clean(f"the MCP server {self.name!r} at {self.settings.url} cannot be reached: {why}")
+            )
         words = ending.last_words.decode(errors="replace").strip()
         last = f"; its last words: {words[-400:]!r}" if words else ""
         return BadInput(self._clean(f"the MCP server {self.name!r} cannot be used: {why}{last}"))
@@ -387,5 +389,5 @@ def servers(said: Any, *, base: Path) -> list[McpServer]:
         TaskError: a table is not valid; its path leads to the fault.
     """
     if not isinstance(said, Mapping) or not said:
-        raise TaskError("is a mapping of servers: `mcp: {NAME: {command: [...]}}`")
+        raise TaskError("should be a mapping of servers: `mcp: {NAME: {command: [...]}}`")
     return [McpServer(name, settings_of(name, table), base=base) for name, table in said.items()]

@@ -79,7 +79,7 @@ class ServerSettings(BaseModel):
     @classmethod
     def _has_a_program(cls, said: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if said is not None and (not said or not said[0].strip()):
-            raise ValueError("names no program: write [PROGRAM, ARGUMENT, ...]")
+            raise ValueError("does not name a program: write [PROGRAM, ARGUMENT, ...]")
         return said
 
     @field_validator("env", "headers")
@@ -91,7 +91,7 @@ class ServerSettings(BaseModel):
             telling = f"{name.upper().replace('-', '_')}={rest}"
             if scrubbed(rest) != rest or (len(rest.strip()) > len("Bearer ") and _TELLING.search(telling)):
                 raise ValueError(
-                    f"{name} holds what looks like a credential: put it into the environment, or a file that "
+                    f"{name} contains what looks like a credential: put it into the environment, or a file that "
                     "`credentials` names, and write ${NAME} here"
                 )
         return said
@@ -100,15 +100,17 @@ class ServerSettings(BaseModel):
     def _fits(self) -> Self:
         for each in (*(self.command or ()), self.url or ""):
             if scrubbed(each) != each:
-                raise ValueError("`command` or `url` holds what looks like a credential: give it by `env` or `headers`")
+                raise ValueError(
+                    "`command` or `url` contains what looks like a credential: give it in `env` or `headers`"
+                )
         if (self.command is None) == (self.url is None):
             raise ValueError("needs either `command`, a program to start, or `url`, where it listens")
         if self.url is not None:
             _check_url(self.url, secret=any(_REFERENCE.search(value) for value in self.headers.values()))
         if self.command is None and (self.env or self.log):
-            raise ValueError("`env` and `log` go with `command`: nothing is started for a `url`")
+            raise ValueError("`env` and `log` can only be used with `command`: nothing is started for a `url`")
         if self.url is None and self.headers:
-            raise ValueError("`headers` go with `url`: a program is given its credentials by `env`")
+            raise ValueError("`headers` can only be used with `url`: give a program its credentials in `env`")
         return self
 
     def tools_named(self) -> dict[str, tuple[str, ...]]:
@@ -128,13 +130,13 @@ def _check_url(url: str, *, secret: bool) -> None:
         host = parts.hostname
         _ = parts.port
     except ValueError as error:
-        raise ValueError(f"`url` is no address: {error}") from None
+        raise ValueError(f"`url` is not an address: {error}") from None
     if parts.scheme not in {"http", "https"} or not host:
-        raise ValueError("`url` is no address of a server: write https://HOST/PATH")
+        raise ValueError("`url` is not the address of a server: write https://HOST/PATH")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("`url` holds a credential: give it in `headers`, as ${NAME}")
+        raise ValueError("`url` contains a credential: give it in `headers`, as ${NAME}")
     if secret and parts.scheme == "http" and host not in _LOOPBACK:
-        raise ValueError("`headers` would send a credential in the clear: use https")
+        raise ValueError("`headers` would send a credential unencrypted: use https")
 
 
 def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials) -> tuple[dict[str, str], list[str]]:
@@ -149,7 +151,7 @@ def expanded(said: Mapping[str, str], server: str, credentials: FindsCredentials
         try:
             value = credentials.read(found[1])
         except BadInput as error:
-            raise BadInput(f"the MCP server {server!r} is given ${{{found[1]}}}, and {error}") from None
+            raise BadInput(f"the MCP server {server!r} is given ${{{found[1]}}}, but {error}") from None
         secrets.append(value)
         return value
 
@@ -163,14 +165,15 @@ def settings_of(name: str, table: Any) -> ServerSettings:
         TaskError: they are not valid; its path leads to the fault.
     """
     if not _NAME.match(name):
-        raise TaskError(f"{name!r} is no name for a server: letters, digits, `_` and `-`", path=(name,))
+        raise TaskError(f"{name!r} is not a valid name for a server: use letters, digits, `_` and `-`", path=(name,))
     if not isinstance(table, Mapping):
-        raise TaskError("is a mapping with `command` or `url`", path=(name,))
+        raise TaskError("should be a mapping with `command` or `url`", path=(name,))
     for key in table:
         if key not in ServerSettings.model_fields:
             known = nearest(str(key), ServerSettings.model_fields)
             raise TaskError(
-                f"is not known{known or '; known are ' + ', '.join(ServerSettings.model_fields)}", path=(name, key)
+                f"is not known{known or '; expected one of ' + ', '.join(ServerSettings.model_fields)}",
+                path=(name, key),
             )
     try:
         return ServerSettings.model_validate(dict(table))
@@ -180,4 +183,4 @@ def settings_of(name: str, table: Any) -> ServerSettings:
         raise TaskError(_IN_YAML.get(fault["type"], message), path=(name, *fault["loc"])) from None
 
 
-_IN_YAML = {"tuple_type": "is a list", "dict_type": "is a mapping", "string_type": "is text"}
+_IN_YAML = {"tuple_type": "should be a list", "dict_type": "should be a mapping", "string_type": "should be text"}

@@ -65,7 +65,7 @@ def find_program(name: str, base: Path) -> str:
     else:  # finds programs in our environment even if that is not activated
         found = which(name, path=str(Path(sys.executable).parent)) or which(name)
     if found is None:
-        raise BadInput(f"there is no program {name!r} to start: name one that is installed, or its path")
+        raise BadInput(f"the program {name!r} cannot be found: name an installed program, or its path")
     return found
 
 
@@ -177,7 +177,7 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
                 message = SessionMessage(jsonrpc_message_adapter.validate_json(line, by_name=False))
             except ValueError:
                 shown = line[:_SHOWN].decode(errors="replace").strip()
-                reason = f"it wrote what is no message of JSON-RPC: {shown!r}"
+                reason = f"it wrote something that is not a JSON-RPC message: {shown!r}"
                 break
             await into.send(message)
     except ValueError:  # asyncio's error for a line over its limit
@@ -275,7 +275,9 @@ async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s:
     async def bound(response: httpx2.Response) -> None:
         kind = response.headers.get("content-type", "")
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise httpx2.DecodingError("it packed its answer, which was not asked for", request=response.request)
+            raise httpx2.DecodingError(
+                "it compressed its answer, although this was not asked for", request=response.request
+            )
         if not kind.startswith("text/event-stream"):  # in these the SDK bounds each event
             response.stream = _bounded(response.stream, most)
 

@@ -150,7 +150,7 @@ def estimate(
     voted = None
     if steps and all(step.lead is not None for step in steps):
         voted = _total(steps, beside, voted=True)
-    said = ["a task counts as right when every step is; a planner that checks or revises can do better"]
+    said = ["a task counts as right when every step is right; a planner that checks or revises can do better"]
     if any(step.measured == "agreement" for step in steps):
         said.append(
             "without a key, errors that all samples share cannot be seen: success is at most this (--answers RUN)"
@@ -158,9 +158,9 @@ def estimate(
     short = Counter(run.status for run in measured.runs if run.status != "solved")
     if short:
         ends = ", ".join(f"{number} {status}" for status, number in sorted(short.items()))
-        said.append(f"not every run was solved ({ends}): what a run takes lacks the steps that they did not come to")
+        said.append(f"not every run was solved ({ends}): the cost of a run lacks the steps that they did not reach")
     if measured.unreadable:
-        said.append(f"left out, for they cannot be read whole: {', '.join(measured.unreadable)}")
+        said.append(f"left out, since they cannot be read completely: {', '.join(measured.unreadable)}")
     return Estimate(
         wanted=wanted,
         steps=steps,
@@ -301,7 +301,9 @@ def _remarks(
     if correlation > 0.05:  # noqa: PLR2004 - less is noise
         said.append(f"samples of a prompt go together: 10 of them are worth {effective_votes(10, correlation):.1f}")
     if policy is None:
-        said.append("how it is sampled has no known odds, or too many votes for them: only its votes are estimated")
+        said.append(
+            "the odds of its sampling policy are not known, or it has too many votes: only its votes are estimated"
+        )
     return said
 
 

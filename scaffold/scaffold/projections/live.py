@@ -179,7 +179,7 @@ class LiveExport:
                     self._figures.count(event)
             self._figures.hand_over()
         except Exception:  # noqa: BLE001 - the host's views and exporters run here, and must not end the run
-            _log.warning("figures of this run are no longer counted", exc_info=True)
+            _log.warning("metrics of this run are no longer counted", exc_info=True)
             self._figures = None
 
     def _pass_on(self, spans: list[ReadableSpan]) -> None:
@@ -204,7 +204,7 @@ class LiveExport:
             run = self._spans.run
         except Exception:  # noqa: BLE001 - without its first event the run has no id here
             run = "RUN"
-        _log.warning("%s; the trace has it all: scaffold audit export %s", what, run)
+        _log.warning("%s; the trace has all of it: scaffold audit export %s", what, run)
 
 
 def live_from_environment(
@@ -226,5 +226,7 @@ def _backend() -> Backend:
         if named == backend:
             return backend
     if named:
-        _log.warning("%s=%r names none of %s: the spans are sent plain", environment.FOR, named, ", ".join(BACKENDS))
+        _log.warning(
+            "%s=%r is not one of %s: the spans are sent without additions", environment.FOR, named, ", ".join(BACKENDS)
+        )
     return "generic"

@@ -174,7 +174,7 @@ class _Origins:
             return found[0]
         if found:
             said = ", ".join(found[:_LONGEST_LIST])
-            raise BadInput(f"{which!r} fits {len(found)} actions, at the keys {said}: name one, or {which}#1")
+            raise BadInput(f"{which!r} matches {len(found)} actions, at the keys {said}: name one, or {which}#1")
         known = [*self.plan_of, *self._names]
         if not known:
             raise BadInput("the run has proposed no action")
@@ -295,7 +295,7 @@ class _Telling:
                 found.became = "cleared"
             case ev.ActionIntent():
                 found.outcome = {"begun": event.at, "attempts": event.attempt, "idempotency": event.idempotency}
-                found.became = "begun; its outcome is unknown"
+                found.became = "started; its outcome is unknown"
             case ev.ActionWithdrawn() | ev.ActionOutcome():
                 self._outcome(event, content)
             case ev.ActionRefused():

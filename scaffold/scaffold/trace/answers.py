@@ -50,13 +50,13 @@ def signed(run: str, answer: Answer, signer: Signer) -> Answer:
 def why_not(question: Question, answer: Answer) -> str:
     """Say why an answer does not count for a question; empty if it does."""
     if answer.id != question.id or answer.digest != question.digest:
-        return "it answers something else"
+        return "it answers another question"
     if not question.approvers:
         return ""
     if answer.by not in question.approvers:
-        who = f"{answer.by!r} is" if answer.by else "whoever does not say who they are is"
+        who = f"{answer.by!r} is" if answer.by else "the answer names nobody, who is"
         may = "answer" if question.kind == "question" else "approve"
-        return f"{who} none of those who may {may}: {', '.join(question.approvers)}"
+        return f"{who} not among those who may {may}: {', '.join(question.approvers)}"
     key = question.approvers[answer.by]
     if key and not _is_signed(question, answer, key):
         return f"it is not signed by the key of {answer.by}"

@@ -51,7 +51,7 @@ class _Account:
         for name, value in taken.items():
             bound = self.bounds.get(name)
             if bound is not None and value > bound + _ROUNDING:
-                return f"{value:g} {name} would be taken, and the budget is {bound:g}"
+                return f"{value:g} {name} would be used, but the budget is {bound:g}"
         return ""
 
 
@@ -134,8 +134,8 @@ class Bounds:
         cost = self._costs.get(event.key, 0.0)
         self._actions += 1
         self._actions_usd += cost
-        late = self._late(event, f"{event.action} was begun")
-        return late or self._room(self._work, f"{event.action} was begun", actions=self._actions)
+        late = self._late(event, f"{event.action} was started")
+        return late or self._room(self._work, f"{event.action} was started", actions=self._actions)
 
     def _over(self, event: ev.ActionOutcome | ev.ActionRefused) -> str:
         self._costs.pop(event.key, None)
@@ -144,4 +144,4 @@ class Bounds:
     def _late(self, event: Event, what: str) -> str:
         if self._seconds is None or event.t <= self._seconds + _SLACK_S:
             return ""
-        return f"{what} after the time was over: {event.t:.0f} s of {self._seconds:g} s"
+        return f"{what} after the time limit: at {event.t:.0f} s of {self._seconds:g} s"

@@ -92,7 +92,7 @@ def read_content(line: bytes) -> Content:
         return Content(int(begins[1]), unhexlify(begins[2]), line[begins.end() : -1])
     if MARK in line[:_BEFORE_MARK]:
         return _opened(line)
-    raise ValueError("not written as content is")
+    raise ValueError("not in the form of content")
 
 
 def _opened(line: bytes) -> Content:
@@ -101,13 +101,13 @@ def _opened(line: bytes) -> Content:
     try:
         told = _sealed_line.decode(line)
     except msgspec.MsgspecError as error:  # not ValueErrors in msgspec 0.20
-        raise ValueError("not written as sealed content is") from error
+        raise ValueError("not in the form of encrypted content") from error
     sealer = from_environment()
     if sealer is None:
         raise Sealed(told.seq)
     raw = base64.b64decode(told.sealed, validate=True)
     if b'{"seq":%d%b%b"}' % (told.seq, MARK, base64.b64encode(raw)) != line:
-        raise ValueError("not written as sealed content is")
+        raise ValueError("not in the form of encrypted content")
     plain = sealer.open(raw, b"%d" % told.seq)
     return Content(told.seq, plain[:_SALT], plain[_SALT:])
 
@@ -115,8 +115,8 @@ def _opened(line: bytes) -> Content:
 def withheld(record: Record) -> str:
     """Say why a record's content is missing."""
     if record.content:
-        return f"the content of line {record.seq} is encrypted, and ${VARIABLE} holds no key"
-    return f"the content of line {record.seq} is not there"
+        return f"the content of line {record.seq} is encrypted, and ${VARIABLE} is not set"
+    return f"the content of line {record.seq} is missing"
 
 
 def body_of(content: Content | None) -> dict[str, Any]:
@@ -179,17 +179,19 @@ class Chain:
     def _next(self, line: bytes) -> tuple[Event, bytes]:
         mark = sha256(b"%b%b}" % (self.hash, line[_BEFORE_TAIL])).digest()
         if not line.endswith(b'%b%b"}' % (_MARK, hexlify(mark))):
-            raise self._damage(", or one before it, was altered" if _is_sealed(line) else " is not a sealed event")
+            raise self._damage(
+                ", or one before it, was altered" if _is_sealed(line) else " is not an event in the expected form"
+            )
         try:
             event: Event = self._decode(line)  # the extra `hash` field is ignored
         except msgspec.ValidationError as error:
             raise errors.NewerTrace(
-                f"line {self.seq + 1} of the trace is of a kind this version does not know: {error}"
+                f"line {self.seq + 1} of the trace has a kind that this version does not know: {error}"
             ) from None
         except msgspec.DecodeError:
-            raise self._damage(" is no event") from None
+            raise self._damage(" is not an event") from None
         if event.seq != self.seq + 1:
-            raise self._damage(f" says that it is number {event.seq}")
+            raise self._damage(f" has the number {event.seq}")
         return event, mark
 
     def _damage(self, what: str) -> errors.TraceDamaged:

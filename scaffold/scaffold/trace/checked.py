@@ -46,7 +46,7 @@ class Checked:
         link = self._chain.follow(record)
         if link.content is None:
             if link.event.content:
-                raise TraceDamaged(f"{withheld(record)}: a run goes on only with all it was told", record.seq)
+                raise TraceDamaged(f"{withheld(record)}: a run can be resumed only with all of its content", record.seq)
             return link.event, b""
         self.secret = self.secret or link.content.salt
         return link.event, link.content.body

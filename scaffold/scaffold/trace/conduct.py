@@ -100,7 +100,7 @@ class Conduct:
     def follow(self, event: Event) -> str:
         """Take in one event; say what it violates, or ""."""
         if self.ended:
-            return "the run goes on after its end"
+            return "the run continues after its end"
         kind = type(event)
         bound, check = self._bounds.checks.get(kind), self._checks.get(kind)
         over = bound(event) if bound is not None else ""
@@ -120,7 +120,7 @@ class Conduct:
 
     def _reviewed(self, event: ev.Reviewed) -> str:
         if not event.verdicts:
-            return f"a review of the {event.subject} was written in which no monitor said anything"
+            return f"a review of the {event.subject} was written without a verdict of any monitor"
         if event.subject not in {"plan", "action"}:
             return ""
         if event.waives:
@@ -138,12 +138,12 @@ class Conduct:
         known = self._at(event.key)
         asked = known.asked
         if asked is None or asked.id != event.id or asked.digest != event.digest:
-            return f"the approval {event.id} answers nothing that was asked"
+            return f"the approval {event.id} does not answer any question"
         if event.granted and event.at > asked.expires + _SLACK_S:
             return f"the approval {event.id} was given after it had expired"
         people = {event.by, *event.beside}
         if event.granted and (len(people) < asked.needs or (asked.approvers and not people <= set(asked.approvers))):
-            return f"the approval {event.id} was not given by those who may, or by too few of them"
+            return f"the approval {event.id} was not given by people who may approve, or by too few of them"
         known.given = event
         return ""
 
@@ -151,7 +151,7 @@ class Conduct:
         """Say which review forbids the action; empty if none does, or it was lifted."""
         for subject, (reviewed, decision) in known.reviews.items():
             if reviewed != digest:
-                return f"the review of the {subject} was of something else"
+                return f"the review of the {subject} was for something else"
             if SEVERITY[decision] < _NOT_CLEARED:
                 continue
             if decision != "escalate":
@@ -174,7 +174,7 @@ class Conduct:
     def _plan_decided(self, event: ev.PlanDecided) -> str:
         known = self._open.pop(event.key, None)
         if known is None or known.digest != event.digest:
-            return "a plan was decided on that was not proposed"
+            return "a plan was decided on that was never proposed"
         if not event.allowed:
             return ""
         if known.reviews:
@@ -205,9 +205,9 @@ class Conduct:
     def _cleared(self, event: ev.ActionCleared) -> str:
         known = self._at(event.key)
         if known.digest != event.digest or known.action != event.action:
-            return f"{event.action} was cleared for another call than the one proposed"
+            return f"{event.action} was cleared for another call than the proposed one"
         if self._reviewed_always and known.effect != "read" and not self._is_read(known):
-            return f"{event.action} was cleared, and no monitor had read it"
+            return f"{event.action} was cleared, but no monitor had read it"
         in_scope = self._is_in_scope(known, event)
         given = known.given if known.given is not None and known.given.granted else None
         if event.approval and not in_scope and (given is None or given.id != event.approval):
@@ -224,9 +224,9 @@ class Conduct:
         known.intent = event
         self.intents += 1
         if cleared is None:
-            return f"{event.action} was begun without a clearance"
+            return f"{event.action} was started without a clearance"
         if cleared.digest != event.digest or cleared.action != event.action or known.effect != event.effect:
-            return f"{event.action} was begun with a clearance for something else"
+            return f"{event.action} was started with a clearance for something else"
         self.observed += cleared.observed
         if event.effect != "read" and not self._is_read(known):
             self.unread += 1
@@ -240,7 +240,7 @@ class Conduct:
         known = self._at(event.key)
         intent, known.intent = known.intent, None
         if intent is None or intent.digest != event.digest:
-            return f"{event.action} was withdrawn and never begun"
+            return f"{event.action} was withdrawn but never started"
         return ""
 
     def _outcome(self, event: ev.ActionOutcome) -> str:
@@ -249,13 +249,13 @@ class Conduct:
         if event.final:
             del self._open[event.key]
         if intent is None or intent.digest != event.digest:
-            return f"{event.action} has an outcome and was never begun"
+            return f"{event.action} has an outcome but was never started"
         return ""
 
     def _refused(self, event: ev.ActionRefused) -> str:
         known = self._open.pop(event.key, None)
         if known is not None and known.intent is not None and known.intent.effect != "read":
-            return f"{event.action} was begun, may have happened, and is called refused"
+            return f"{event.action} was started and may have happened, but is recorded as refused"
         return ""
 
     def _released(self, event: ev.Released) -> str:
@@ -265,5 +265,5 @@ class Conduct:
     def _end(self, event: ev.Ended) -> str:
         self.ended = True
         return (
-            "the run ended as solved with an action unfinished" if event.status == "solved" and self.unfinished else ""
+            "the run ended as solved with an unfinished action" if event.status == "solved" and self.unfinished else ""
         )

@@ -74,9 +74,9 @@ def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
         try:
             return journal.elsewhere(since)
         except JournalFailed as error:
-            raise BadInput(f"what other runs did cannot be told: {error}") from error
+            raise BadInput(f"cannot tell what other runs did: {error}") from error
     if not isinstance(journal, FileJournal):
-        raise BadInput(f"a {type(journal).__name__} cannot be looked through for what other runs did")
+        raise BadInput(f"cannot tell what other runs did: a {type(journal).__name__} cannot be searched")
     try:
         with closing(sqlite3.connect(journal.root / INDEX, timeout=_WAIT_S, isolation_level=None)) as index:
             (journal.root / INDEX).chmod(0o600)
@@ -88,7 +88,7 @@ def elsewhere(journal: Journal, since: float) -> list[Elsewhere]:
             return [_row(*row) for row in rows]
     except (sqlite3.Error, OSError) as error:
         raise BadInput(
-            f"the index of runs {journal.root / INDEX} cannot be kept: {error}; deleting it is safe"
+            f"the index of runs {journal.root / INDEX} cannot be updated: {error}; it can be deleted safely"
         ) from error
 
 
@@ -98,7 +98,7 @@ def _row(run: str, key: str, at: float, action: str, arguments: bytes | None) ->
         try:
             arguments = sealer.open(arguments[len(_SEALED) :], f"{run}/{key}".encode()) if sealer else None
         except ValueError:
-            raise BadInput(f"what run {run} did is encrypted with another key than ${VARIABLE} holds") from None
+            raise BadInput(f"what run {run} did is encrypted with another key than the one in ${VARIABLE}") from None
     return Elsewhere(run, key, at, action, None if arguments is None else msgspec.json.decode(arguments))
 
 
@@ -143,10 +143,10 @@ def _follow(index: sqlite3.Connection, folder: Path, state: list[Any] | None) ->
                 link = chain.follow(Record(chain.seq + 1, body, contents.of(chain.seq + 1) if wanted else b""))
             except TraceError as error:
                 if state is None:
-                    raise BadInput(f"what run {run} did cannot be told: {error}") from error
+                    raise BadInput(f"cannot tell what run {run} did: {error}") from error
                 return _follow(index, folder, None)
             if wanted and link.content is None and (content := contents.last):
-                raise BadInput(f"what run {run} did cannot be told: {withheld(Record(chain.seq, body, content))}")
+                raise BadInput(f"cannot tell what run {run} did: {withheld(Record(chain.seq, body, content))}")
             spine_at += len(line)
             _take(index, run, link.event, body_of(link.content) if link.content is not None else None)
             ended = isinstance(link.event, ev.Ended) and link.event.status in ev.ENDED

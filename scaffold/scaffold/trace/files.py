@@ -117,7 +117,7 @@ class FileJournal:
                     with contextlib.suppress(FileNotFoundError, PermissionError):  # removed meanwhile, or not readable
                         written[run] = (self.root / run / SPINE).stat().st_mtime_ns
             if not written:
-                raise UnknownRun(f"no run in {self.root} is ours to look at; there are {len(known)} of others")
+                raise UnknownRun(f"no run in {self.root} can be read by this user; {len(known)} belong to others")
             return max(written, key=written.__getitem__)
         if name in known:
             return name
@@ -126,7 +126,7 @@ class FileJournal:
             return fitting[0]
         if fitting:
             raise UnknownRun(
-                f"{name!r} fits {len(fitting)} runs in {self.root}: {', '.join(fitting[:5])}; say more of it"
+                f"{name!r} matches {len(fitting)} runs in {self.root}: {', '.join(fitting[:5])}; give more of its name"
             )
         hint = nearest(name, known) if known else "; there are none"
         raise UnknownRun(f"no run {name!r} in {self.root}{hint}")
@@ -233,7 +233,7 @@ class FileJournal:
         """Write records; with `durable`, wait until they are on disk."""
         writer = self._open.get(claim.run)
         if writer is None:
-            raise ClaimLost(f"run {claim.run} is not ours to write")
+            raise ClaimLost(f"run {claim.run} is not claimed by this process and cannot be written")
         if records:
             writer.write(records)
         if durable or writer.is_full():
@@ -322,7 +322,7 @@ class FileJournal:
             BadInput: the question's id names no file of the inbox, as in a trace that others wrote to.
         """
         if answer.id in {"", ".."} or "\0" in answer.id or Path(answer.id).name != answer.id:
-            raise BadInput(f"nothing that run {run} has asked is named {answer.id!r}: its trace is not to be believed")
+            raise BadInput(f"run {run} has asked nothing named {answer.id!r}: its trace cannot be trusted")
         with _reaching(self.root / run):
             inbox = self.root / run / INBOX
             inbox.mkdir(mode=0o700, exist_ok=True)
@@ -398,7 +398,7 @@ def _reaching(path: Path) -> Iterator[None]:
     except PermissionError as error:
         where = error.filename or path
         raise JournalFailed(
-            f"{where} is not ours to use: {error.strerror}; its owner can allow it (chmod, chown)"
+            f"this user may not use {where}: {error.strerror}; its owner can allow it (chmod, chown)"
         ) from error
     except OSError as error:
         raise JournalFailed(f"cannot use {error.filename or path}: {error.strerror}") from error

@@ -113,7 +113,7 @@ def new_key(path: Path) -> Signer:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        raise BadInput(f"{path} exists: a key is never overwritten") from None
+        raise BadInput(f"{path} already exists: a key is never overwritten") from None
     with os.fdopen(descriptor, "w") as file:
         file.write(base64.b64encode(key.private_bytes_raw()).decode() + "\n")
     return Signer(key)
@@ -152,7 +152,7 @@ def signer_from(text: str, where: str) -> Signer:
     try:
         return Signer(keys.from_private_bytes(base64.b64decode(text.strip(), validate=True)))
     except ValueError:
-        raise BadInput(f"{where} holds no Ed25519 key: 32 bytes in base64 are wanted") from None
+        raise BadInput(f"{where} is not an Ed25519 key: expected 32 bytes in base64") from None
 
 
 class TornNote(ValueError):
@@ -174,15 +174,15 @@ def notes_in(lines: Iterable[str], *, strict: bool) -> Iterator[tuple[Head, str]
     for line in waiting:
         if not line.startswith(ORIGIN):
             if strict and line.strip():
-                raise TornNote if ORIGIN.startswith(line) else ValueError(f"{line.strip()[:40]!r} is no signed head")
+                raise TornNote if ORIGIN.startswith(line) else ValueError(f"{line.strip()[:40]!r} is not a signed head")
             continue
         note = [line, *islice(waiting, _NOTE_LINES - 1)]
         if not note[-1].endswith("\n") or (strict and len(note) < _NOTE_LINES):
             raise TornNote
         if len(note) < _NOTE_LINES or note[3] != "\n" or not note[4].startswith("\N{EM DASH} "):
-            raise ValueError(f"after {line.strip()!r} stands no head with its signature")
+            raise ValueError(f"{line.strip()!r} is not followed by a head with its signature")
         if not _NUMBER.fullmatch(note[1].rstrip("\n")):
-            raise ValueError(f"after {line.strip()!r} stands no number of events")
+            raise ValueError(f"{line.strip()!r} is not followed by a number of events")
         head = Head(line.removeprefix(ORIGIN)[:-1], int(note[1]), base64.b64decode(note[2].rstrip("\n"), validate=True))
         yield head, "".join(note)
 
@@ -204,7 +204,7 @@ def read_heads(text: str) -> list[tuple[Head, str]]:
     """
     notes = list(notes_in(text.splitlines(keepends=True), strict=False))
     if not notes and text.strip():
-        raise ValueError("holds no signed head")
+        raise ValueError("has no signed head")
     return notes
 
 
@@ -227,7 +227,7 @@ def check_verifier(verifier: str) -> None:
         MissingExtra: the extra `signing` is not installed.
     """
     if not is_verifier(verifier):
-        raise BadInput(f"{verifier!r} is no verifier line: `scaffold audit key FILE` prints one, NAME+ID+BASE64")
+        raise BadInput(f"{verifier!r} is not a verifier line (NAME+ID+BASE64): `scaffold audit key FILE` prints one")
     if find_spec("cryptography") is None:
         raise MissingExtra("checking a signature", "signing")
 

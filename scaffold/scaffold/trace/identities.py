@@ -123,7 +123,7 @@ def _identity_in(content: bytes) -> str:
     try:
         return _body.decode(read_content(content).body).identity
     except ValueError as error:  # Sealed, or not content
-        said = f"the content is encrypted, and ${VARIABLE} holds no key" if isinstance(error, Sealed) else str(error)
+        said = f"the content is encrypted, and ${VARIABLE} is not set" if isinstance(error, Sealed) else str(error)
         raise msgspec.DecodeError(said) from error
 
 
@@ -293,11 +293,11 @@ class Identities:
             self._lock.release()
 
     def _unkept(self, error: Exception) -> BadInput | JournalFailed:
-        said = f"who acts on what cannot be told: {self._root / INDEX}: {error}"
+        said = f"cannot tell whether another run acts on the same thing: {self._root / INDEX}: {error}"
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if isinstance(error, OSError) or code not in _DAMAGED:
             return JournalFailed(f"{said}; resume the run once the folder can be written to again")
-        cure = "while no run is going, it may be deleted: it is made again from the traces that have their content"
+        cure = "while no run is going on, it can be deleted: it is rebuilt from the traces that have their content"
         return BadInput(f"{said}; {cure}")
 
     def _open(self) -> sqlite3.Connection:
@@ -353,7 +353,7 @@ class Identities:
             try:
                 acts = acts_in(self._read(folder))
             except msgspec.MsgspecError as error:
-                said = f"what run {folder.name} did cannot be told: {error}; move {folder} away to go on without it"
+                said = f"cannot tell what run {folder.name} did: {error}; move {folder} away to continue without it"
                 raise BadInput(said) from error
             rows = [
                 (act.identity, folder.name, key)

@@ -49,7 +49,7 @@ def mend(folder: Path, spine: int, content: int, aside: int) -> str:
             break
     bare = _cut_bare_events(folder, spine, last_seq(content) or aside)
     cuts = ((spine_cut, SPINE), (content_cut, CONTENT), (_mend_heads(folder), HEADS))
-    said = [f"{cut} bytes of a torn line in {name}" for cut, name in cuts if cut]
+    said = [f"{cut} bytes of an incomplete line in {name}" for cut, name in cuts if cut]
     said += [f"{bare} events whose content never reached the disk (kept in {CUT})"] if bare else []
     return "cut off " + " and ".join(said) if said else ""
 

@@ -74,5 +74,5 @@ def lease_from_environment() -> float:
     except ValueError:
         seconds = -1.0
     if said and not 1 <= seconds < 1e6:  # noqa: PLR2004 - below a second a busy machine loses its runs
-        raise BadInput(f"{LEASE} should be a number of seconds from 1 on, not {said!r}")
+        raise BadInput(f"{LEASE} should be a number of seconds of at least 1, not {said!r}")
     return seconds

@@ -174,7 +174,7 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
     try:
         body = msgspec.json.decode(read_content(line).body)
     except Sealed:
-        said = f"the content of run {run} is encrypted: set SCAFFOLD_CONTENT_KEY to look into it"
+        said = f"the content of run {run} is encrypted: set SCAFFOLD_CONTENT_KEY to read it"
         raise BadInput(said) from None
     except NotOpened as error:
         raise BadInput(f"content of run {run} {error}") from None

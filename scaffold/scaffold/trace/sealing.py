@@ -29,7 +29,9 @@ class NotOpened(ValueError):
     """No available key decrypts it: it was encrypted with another, or altered."""
 
     def __init__(self) -> None:
-        super().__init__(f"opens with no key in ${VARIABLE}: it was sealed with another, or altered")
+        super().__init__(
+            f"cannot be decrypted with the key in ${VARIABLE}: it was encrypted with another key, or altered"
+        )
 
 
 class Sealer:
@@ -115,7 +117,7 @@ def _sealer(said: str) -> Sealer:
             key = b""
         if len(key) != _BYTES:
             raise BadInput(
-                f"${VARIABLE} holds no key: 32 bytes in base64 are wanted, as `openssl rand -base64 32` makes them"
+                f"${VARIABLE} is not a key: expected 32 bytes in base64, as made by `openssl rand -base64 32`"
             )
         keys.append(key)
     return Sealer(tuple(keys))

@@ -106,7 +106,7 @@ class CommandSigner(Signer):
         except ValueError:
             right = False
         if not right:
-            raise JournalFailed(f"what `{shlex.join(self._command)}` gives is not signed by {self._verifier}")
+            raise JournalFailed(f"the output of `{shlex.join(self._command)}` is not signed by {self._verifier}")
         return note if note.endswith("\n") else note + "\n"
 
     def verifier(self) -> str:
@@ -122,9 +122,9 @@ class CommandSigner(Signer):
         except OSError as error:
             raise JournalFailed(f"the signing command `{said}` cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired:
-            raise JournalFailed(f"the signing command `{said}` said nothing within {_PATIENCE_S:g} s") from None
+            raise JournalFailed(f"the signing command `{said}` did not answer within {_PATIENCE_S:g} s") from None
         if done.returncode:
-            why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it did not say why"
+            why = done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or "it gave no reason"
             raise JournalFailed(f"the signing command `{said}` ended with status {done.returncode}: {why}")
         return done.stdout.decode(errors="replace")
 
@@ -140,12 +140,12 @@ def signer_of(spec: str | Path) -> Signer:
     if said.startswith("env:"):
         name = said.removeprefix("env:")
         if not os.environ.get(name):
-            raise BadInput(f"the environment variable {name!r} holds no signing key: 32 bytes in base64 are wanted")
+            raise BadInput(f"the environment variable {name!r} is not a signing key: expected 32 bytes in base64")
         return signer_from(os.environ[name], f"${name}")
     if said.startswith("command:"):
         command = shlex.split(said.removeprefix("command:"))
         if not command:
-            raise BadInput("`command:` names no program that signs")
+            raise BadInput("`command:` does not name a program that signs")
         return CommandSigner(command)
     signer = load_signer(said)
     kept = Path(said + ENDORSEMENT)

@@ -134,7 +134,7 @@ class Verification(msgspec.Struct, kw_only=True):
         if self.sealed:
             notes.append(f"the content of {_counted(self.sealed, 'event')} is encrypted, and unread without its key")
         if self.unfinished:
-            notes.append(f"{_counted(self.unfinished, 'action')} begun without an outcome")
+            notes.append(f"{_counted(self.unfinished, 'action')} started without an outcome")
         if self.unread:
             notes.append(f"{_counted(self.unread, 'action')} read by no monitor")
         if self.observed:
@@ -148,8 +148,8 @@ class Verification(msgspec.Struct, kw_only=True):
         if self.heads:
             several = f"{self.heads} signed heads fit, their signatures"
             fit = several if self.heads > 1 else "1 signed head fits, its signature"
-            return f"{fit} unchecked without --key: shows damage, not forgery"
-        return "unsigned: shows damage, not forgery"
+            return f"{fit} not checked without --key: this shows damage, not forgery"
+        return "unsigned: this shows damage, not forgery"
 
     def _called(self) -> str:
         if self.state == "altered":
@@ -187,7 +187,7 @@ def verify_run(
         BadInput: a key or the given heads cannot be read.
     """
     if not is_there(folder / SPINE):
-        raise UnknownRun(f"{folder} holds no run")
+        raise UnknownRun(f"{folder} has no run")
     # A writer stores content, then its line, then the line's head. Reading in the opposite order gives a consistent
     # snapshot of a run that goes on: every head read has its line, and every line its content.
     heads = _own_heads(folder / HEADS, running=running)
@@ -238,9 +238,11 @@ def _given_heads(texts: Sequence[str], run: str) -> list[Note]:
     if found and not ours:
         others = sorted({head.run for head, _ in found})
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        raise BadInput(f"the heads given with --against are none of run {run}: {', '.join(others[:_NAMED])}{more}")
+        raise BadInput(
+            f"the heads given with --against are not of run {run}, but of {', '.join(others[:_NAMED])}{more}"
+        )
     if texts and not found:
-        raise BadInput("what is given with --against holds no signed heads")
+        raise BadInput("what was given with --against has no signed heads")
     return ours
 
 
@@ -249,7 +251,7 @@ def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> It
         if not line.endswith(b"\n"):
             if running:  # still being written
                 return
-            result.find("torn tail", f"line {number} of {SPINE} ends in the middle; resuming cuts it off", number)
+            result.find("torn tail", f"line {number} of {SPINE} is incomplete; resuming removes it", number)
             return
         yield line[:-1]
 
@@ -366,7 +368,7 @@ class Check:
         if event.run != result.run:
             result.find("altered", f"it is the trace of run {event.run}", number)
         if event.format > ev.FORMAT:
-            said = f"it is of format {event.format}; this version reads up to {ev.FORMAT}"
+            said = f"it has format {event.format}, but this version reads formats up to {ev.FORMAT}"
             result.find("newer format", said, number)
 
     # --- heads and keys
@@ -375,7 +377,7 @@ class Check:
         """Take in that another key signs from here on; it is trusted if a trusted key endorses it."""
         result = self.result
         if event.before != self._named:
-            result.find("altered", f"line {number}: it names another key before than there was", number)
+            result.find("altered", f"line {number}: it names another previous key than the one before", number)
         result.keys.append(event.verifier)
         self._named = event.verifier
         if event.verifier in self._trusted or not self._asks:
@@ -401,7 +403,7 @@ class Check:
         else:
             text = f"{whose}: the one at event {head.seq} is not signed by the given key"
             if self._named and self._named not in self._trusted:
-                text += f"; the trace names {self._named}, which that key does not endorse"
+                text += f"; the trace names {self._named}, which the given key does not endorse"
             self.result.find("wrong key", text, line, HEADS)
         return False
 
@@ -409,7 +411,7 @@ class Check:
         while self._next is not None and self._next[0].seq <= number:
             head, note = self._next
             if 0 < head.seq < number:
-                self.result.find("altered", "its signed heads stand out of order", head.seq, HEADS)
+                self.result.find("altered", "its signed heads are out of order", head.seq, HEADS)
             elif head.seq:
                 self._hold_against(head, note, "the run's own heads")
             self._next = self._next_own()
@@ -423,7 +425,7 @@ class Check:
         if head.run != result.run:
             result.find("altered", f"{whose}: one is of run {head.run}", file=HEADS)
         elif head.hash != self._chain.hash:
-            said = f"{whose}: the one at event {number} is of another line {number} than stands there"
+            said = f"{whose}: the one at event {number} is for another line {number} than the one in the trace"
             result.find("altered", said, number)
         else:
             result.heads += 1
@@ -451,7 +453,7 @@ class Check:
         if not result.unread_after:
             most = self._left_over()
             if most > result.events:
-                said = f"a signed head speaks of event {most}, and the trace has {result.events}"
+                said = f"there is a signed head for event {most}, but the trace has {result.events}"
                 result.find("rolled back", said, result.events)
             else:
                 self._say_how_it_ends(running=running)
@@ -477,11 +479,11 @@ class Check:
             if not torn:
                 result.find("cut off", "the trace is empty")
         elif not result.standing and running:
-            result.find("running", f"a process is writing it; its {result.events} events so far are whole")
+            result.find("running", f"a process is writing it; its {result.events} events so far are intact")
         elif not result.standing and not torn:
-            said = f"after event {result.events} it neither ended nor paused"
+            said = f"after event {result.events} the run neither ended nor paused"
             if result.state == "verified":
-                said += "; `scaffold resume` goes on"
+                said += "; `scaffold resume` continues it"
             result.find("cut off", said, result.events)
 
 
@@ -524,7 +526,7 @@ class _Contents:
                 elif content.digest() != digest:
                     self._altered(line, f"line {line} of {CONTENT} is not what event {seq} had")
             else:
-                self._altered(line, f"line {line} of {CONTENT} belongs to no event")
+                self._altered(line, f"line {line} of {CONTENT} does not belong to any event")
             self._next = self._read()
         if digest and not found:
             self._result.withheld += 1
@@ -534,9 +536,12 @@ class _Contents:
         while self._next is not None:
             line, number, _ = self._next
             if ended:
-                self._altered(line, f"line {line} of {CONTENT} belongs to no event")
+                self._altered(line, f"line {line} of {CONTENT} does not belong to any event")
             elif paused:
-                said = f"line {line} of {CONTENT} is of event {number}, which is not there: never written, or cut off"
+                said = (
+                    f"line {line} of {CONTENT} is for event {number}, which is missing: it was never written, or was "
+                    "cut off"
+                )
                 self._result.find("torn tail", said, line, CONTENT)
             self._next = self._read()
 

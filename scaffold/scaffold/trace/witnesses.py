@@ -109,7 +109,7 @@ def witness_of(spec: str) -> Witness:
         BadInput: it names nothing.
     """
     if not spec:
-        raise BadInput("heads are to be sent somewhere: stdout, stderr, a URL, journal:PLACE or a file")
+        raise BadInput("--heads-to is empty: give stdout, stderr, a URL, journal:PLACE or a file")
     if spec in {"stdout", "stderr"}:
         return StreamWitness("stdout" if spec == "stdout" else "stderr")
     if spec.startswith(("http://", "https://")):
@@ -119,5 +119,5 @@ def witness_of(spec: str) -> Witness:
         return DatabaseWitness(place) if is_database(place) else JournalWitness(FileJournal(place))
     path = Path(spec.removeprefix("file:"))
     if path.is_dir() or not path.absolute().parent.is_dir():
-        raise BadInput(f"heads cannot be appended to {path}: it is a folder, or stands in none")
+        raise BadInput(f"heads cannot be appended to {path}: it is a folder, or its folder does not exist")
     return FileWitness(path)

@@ -126,7 +126,7 @@ class Writer(Files):
             self._last = last_seq(self.spine)
             self._sizes = (os.fstat(self.spine).st_size, os.fstat(self.content).st_size)
         except OSError as error:
-            raise JournalFailed(f"cannot mend {self._folder}: {error.strerror}") from error
+            raise JournalFailed(f"cannot repair {self._folder}: {error.strerror}") from error
         return said
 
     def write(self, records: Sequence[Record]) -> None:

@@ -60,11 +60,13 @@ class ActionSpec(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for field, said, known in (("effect", self.effect, _EFFECTS), ("idempotency", self.idempotency, _PROMISES)):
             if said not in known:
-                raise ValueError(f"{self.name}: no {field} is called {said!r}; there are {', '.join(known)}")
+                raise ValueError(f"{self.name}: {said!r} is not a known {field}; expected one of {', '.join(known)}")
         if not (_is_number(self.cost) and 0 <= self.cost < math.inf):
-            raise ValueError(f"{self.name}: its cost is a number of dollars from 0 up, not {self.cost!r}")
+            raise ValueError(f"{self.name}: its cost should be a number of dollars of at least 0, not {self.cost!r}")
         if not (_is_number(self.timeout_s) and self.timeout_s > 0):
-            raise ValueError(f"{self.name}: its timeout_s is a number of seconds above 0, not {self.timeout_s!r}")
+            raise ValueError(
+                f"{self.name}: its timeout_s should be a number of seconds above 0, not {self.timeout_s!r}"
+            )
 
 
 def _is_number(said: object) -> bool:

@@ -28,7 +28,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, type):
         return schema_of(value)
     if isgenerator(value):
-        raise TypeError(f"{value.__name__}(...) was made and not run: write `yield from` before it")
+        raise TypeError(f"{value.__name__}(...) was called but not run: write `yield from` before it")
     raise TypeError(f"a {type(value).__name__} cannot be recorded: use JSON values, pydantic models or dataclasses")
 
 
@@ -37,7 +37,7 @@ canonical = _encoder.encode
 decode = msgspec.json.decode
 
 
-TOO_DEEP = "it is nested too deeply, or holds itself"
+TOO_DEEP = "it is nested too deeply, or contains itself"
 
 
 def recordable(value: Any, written: bytes | None = None) -> bytes:
@@ -53,7 +53,7 @@ def recordable(value: Any, written: bytes | None = None) -> bytes:
     """
     written = canonical(value) if written is None else written
     if b"null" in written and (number := not_finite(value)) is not None:
-        raise ValueError(f"{number} is no number that can be recorded")
+        raise ValueError(f"{number} is not a number that can be recorded")
     return written
 
 
@@ -87,7 +87,7 @@ def unwritable(error: Exception) -> str:
     said = str(error)
     if isinstance(error, RecursionError) or "serialization depth" in said:
         return TOO_DEEP
-    return "the keys of a dict have to be text" if "str keys" in said else said  # msgspec speaks of its own options
+    return "the keys of a dict should be text" if "str keys" in said else said  # msgspec speaks of its own options
 
 
 def digest(data: bytes, salt: bytes = b"") -> str:

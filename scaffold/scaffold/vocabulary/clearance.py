@@ -28,7 +28,7 @@ class Clearance:
 
     def __init__(self, mint: Mint, action: str, arguments: bytes, call: Call, *, observed: bool = False) -> None:
         if type(mint) is not Mint:
-            raise ClearanceError("only the gate gives clearances: propose the action from a planner, or use Gate")
+            raise ClearanceError("only the gate can make clearances: propose the action from a planner, or use Gate")
         self._mint = mint
         self._spent = False
         self.action = action
@@ -46,8 +46,8 @@ class Clearance:
             ClearanceError: it was already spent, or the call is not the one that was reviewed.
         """
         if self._spent:
-            raise ClearanceError(f"the clearance for {self.action!r} was spent already")
+            raise ClearanceError(f"the clearance for {self.action!r} has already been used")
         if action != self.action or arguments != self.arguments:
-            raise ClearanceError(f"the clearance is for another call than this one of {action!r}")
+            raise ClearanceError(f"the clearance is for another call than this call of {action!r}")
         self._spent = True
         return self.call

@@ -68,7 +68,7 @@ def _found(wanted: Any, said: Any, info: ValidationInfo) -> Any:
     kind = get_origin(wanted) or wanted
     if not isinstance(found, kind):
         lacking = [name for name in sorted(_members(kind)) if not hasattr(found, name)]
-        what = f"has no {', '.join(lacking)}" if lacking else f"is no {kind.__name__}"
+        what = f"has no {', '.join(lacking)}" if lacking else f"is not a {kind.__name__}"
         raise _fault(f"{_shown(said)} {what}")
     return found
 
@@ -82,7 +82,7 @@ def _members(kind: Any) -> set[str]:
 def _find(said: str, info: ValidationInfo) -> Any:
     find: Find | None = (info.context or {}).get(FIND)
     if find is None or ":" not in said:
-        raise _fault(f"{said!r} names no code: write MODULE:NAME, such as checks:is_sound")
+        raise _fault(f"{said!r} does not name code: write MODULE:NAME, such as checks:is_sound")
     try:
         return find(said)
     except TaskError as error:

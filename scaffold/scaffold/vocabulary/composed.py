@@ -184,9 +184,9 @@ def in_rotation(policy: Sampling, *ways: Way) -> Sampling:
         ValueError: fewer than two ways.
     """
     if len(set(ways)) < 2:  # noqa: PLR2004 - one way does not rotate
-        raise ValueError("rotation needs two different ways at least, such as Way() and Way(temperature=1.0)")
+        raise ValueError("rotation needs at least two different ways, such as Way() and Way(temperature=1.0)")
     if ways_of(policy):
-        raise ValueError("what is asked in rotation cannot choose its ways itself: put the rotation inside")
+        raise ValueError("a policy in a rotation cannot have ways of its own: put the rotation inside that policy")
     return _InRotation(policy, ways)
 
 
@@ -200,7 +200,7 @@ def unless_sure(policy: Sampling, *, sure: float = 0.95) -> Sampling:
         ValueError: `sure` is not a probability above one half.
     """
     if not 0.5 < sure <= 1:  # noqa: PLR2004 - below one half the answer is more likely wrong
-        raise ValueError(f"sure is {sure}: it has to lie above 0.5, and be at most 1")
+        raise ValueError(f"`sure` should be above 0.5 and at most 1, not {sure}")
     return _UnlessSure(policy, sure)
 
 

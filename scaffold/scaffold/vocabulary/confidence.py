@@ -81,7 +81,9 @@ class Curve(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
         falling = any(low > high for low, high in pairwise(self.right))
         whole = len(self.stated) == len(self.right) > 0 and all(0 <= figure <= 1 for figure in figures)
         if not whole or not rising or falling:
-            raise ValueError("`stated` and `right` of a curve are as many figures from 0 to 1, ascending")
+            raise ValueError(
+                "`stated` and `right` of a curve should have the same length, with ascending figures from 0 to 1"
+            )
 
     def correct(self, stated: float) -> float:
         """Return the expected share of right answers: linear between observed points, constant beyond them."""

@@ -121,13 +121,13 @@ class Readable(msgspec.Struct, kw_only=True):
         steps = sum(count for shown, count in self.steps.items() if shown != "none")
         tokens = sum(self.tokens.values())
         if not steps:
-            return "no step gave a sign of any reasoning: nothing was read, and nothing is known of it"
+            return "no step showed a sign of any reasoning, so none was read and nothing is known about it"
         told = f"{self.read_steps} of {steps} steps"
         told += f" and {self.read_tokens:,} of {tokens:,} reasoning tokens" if tokens else ""
         hidden = [f"{self.steps[kind]} {kind}" for kind in VISIBILITIES[1:] if self.steps.get(kind)]
         unread = f"; not readable: {', '.join(hidden)}" if hidden else ""
         times = f" {self.falls} times" if self.falls > 1 else ""
-        fell = f"; a backend showed less than was known of it{times}" if self.falls else ""
+        fell = f"; a backend showed less than expected{times}" if self.falls else ""
         return f"of the reasoning, {told} were read by a monitor{unread}{fell}"
 
 

@@ -41,7 +41,7 @@ class Later:
     def __str__(self) -> str:
         action = self._of if isinstance(self._of, str) else self._of.action
         raise PlanError(
-            f"what {action!r} will give back is not known yet: give it as an argument of its own, in no text"
+            f"what {action!r} will return is not known yet: pass it as an argument of its own, not within a text"
         )
 
     def __repr__(self) -> str:
@@ -157,7 +157,7 @@ class Plan:
         self._by_id = {planned.id: planned for planned in self.actions}
         if len(self._by_id) != len(self.actions):
             ids = [planned.id for planned in self.actions]
-            raise PlanError(f"two actions of the plan share the id {next(i for i in ids if ids.count(i) > 1)!r}")
+            raise PlanError(f"two actions of the plan have the id {next(i for i in ids if ids.count(i) > 1)!r}")
         self.order = self._ordered()
 
     def _ordered(self) -> tuple[str, ...]:
@@ -170,7 +170,7 @@ class Plan:
         try:
             return tuple(TopologicalSorter(needs).static_order())
         except CycleError as error:
-            raise PlanError(f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
+            raise PlanError(f"the plan has a circular dependency: {' -> '.join(error.args[1])}") from None
 
     def __getitem__(self, node: str) -> Planned:
         return self._by_id[node]
@@ -299,7 +299,7 @@ def _as_read(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", by_alias=True, round_trip=True)
     if isinstance(value, bytes | bytearray | memoryview):
-        raise TypeError("bytes have no one form in JSON: give text, in the form that the action reads")
+        raise TypeError("bytes cannot be written as JSON: give text, in the form that the action expects")
     return value
 
 

@@ -298,7 +298,7 @@ def shorter_than(characters: int) -> Check:
 
     def check(value: Any) -> str | None:
         length = len(value if isinstance(value, str) else repr(value))
-        return f"{length} characters, {characters} or more" if length >= characters else None
+        return f"it has {length} characters; the limit is below {characters}" if length >= characters else None
 
     return check
 
@@ -310,11 +310,11 @@ def at_least_one(number: int, name: str) -> int:
         ValueError: it is anything else.
     """
     if isinstance(number, bool) or not hasattr(number, "__index__"):
-        raise ValueError(f"{name} is {number!r}: it has to be a whole number")
+        raise ValueError(f"{name} should be a whole number, not {number!r}")
     if number < 1:
-        raise ValueError(f"{name} is {number}: it has to be at least 1")
+        raise ValueError(f"{name} should be at least 1, not {number}")
     if number > MOST_SAMPLES:
-        raise ValueError(f"{name} is {number}: it has to be {MOST_SAMPLES:,} at most")
+        raise ValueError(f"{name} should be {MOST_SAMPLES:,} at most, not {number}")
     return number
 
 

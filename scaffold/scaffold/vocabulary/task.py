@@ -85,7 +85,7 @@ class Goal(_Strict):
         kinds = [kind for kind in _GOAL_KINDS if kind in data]
         said = [*kinds, *(name for name in ("kind", "statement") if kinds and name in data)]
         if len(said) > 1:
-            raise ValueError(f"has `{said[0]}` and `{said[1]}`: a goal is one sentence, of one kind; make it two goals")
+            raise ValueError(f"has both `{said[0]}` and `{said[1]}`: a goal has one kind; make it two goals")
         if not kinds:
             return data
         rest = {name: value for name, value in data.items() if name != kinds[0]}
@@ -215,14 +215,14 @@ class Oversight(_Strict):
     @classmethod
     def _names_or_keys(cls, approvers: Any) -> Any:
         if isinstance(approvers, str):
-            raise ValueError(f"is a list of names, such as [{approvers}]")  # noqa: TRY004 - pydantic reads ValueErrors
+            raise ValueError(f"should be a list of names, such as [{approvers}]")  # noqa: TRY004 - pydantic reads ValueErrors
         if isinstance(approvers, list | tuple):
             if not all(isinstance(name, str) for name in approvers):
-                raise ValueError("is a list of names, or a mapping of names to keys")
+                raise ValueError("should be a list of names, or a mapping of names to keys")
             if len(set(approvers)) != len(approvers):
                 raise ValueError(f"names {max(approvers, key=approvers.count)!r} twice")
             if not approvers:
-                raise ValueError("names nobody: leave it out to let anybody approve")
+                raise ValueError("is an empty list: leave it out to let anybody approve")
             return dict.fromkeys(approvers, "")
         return approvers
 
@@ -232,7 +232,8 @@ class Oversight(_Strict):
             raise ValueError("approvers has an empty name")
         if self.approvers and self.needs > len(self.approvers):
             raise ValueError(
-                f"needs {self.needs} approvals, and approvers names {len(self.approvers)}: name more, or need fewer"
+                f"needs {self.needs} approvals, but approvers has only {len(self.approvers)} names: name more "
+                "approvers, or lower `needs`"
             )
         return self
 
@@ -266,9 +267,9 @@ class Redact(_Strict):
             try:
                 found = re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"has {pattern!r}, which is no regular expression: {error}") from None
+                raise ValueError(f"has {pattern!r}, which is not a regular expression: {error}") from None
             if found.match(""):
-                raise ValueError(f"has {pattern!r}, which finds the empty text everywhere")
+                raise ValueError(f"has {pattern!r}, which matches empty text")
         return patterns
 
 
@@ -310,7 +311,7 @@ class Task(_Strict):
     @classmethod
     def _has_choices(cls, answer: Any) -> Any:
         if answer == ():
-            raise ValueError("is a list of no choices: name at least one")
+            raise ValueError("is an empty list: give at least one choice")
         return answer
 
     @field_validator("prompt")
@@ -324,11 +325,11 @@ class Task(_Strict):
     def _names_fit(self) -> "Task":
         missing = [name for name in self.untrusted if name not in self.inputs]
         if missing:
-            raise ValueError(f"untrusted names no input: {', '.join(missing)}")
+            raise ValueError(f"untrusted has names that are not inputs: {', '.join(missing)}")
         names = [goal.name for goal in self.goals]
         doubled = sorted({name for name in names if names.count(name) > 1})
         if doubled:
-            raise ValueError(f"two goals are named {doubled[0]!r}: give one of them a name of its own")
+            raise ValueError(f"two goals are named {doubled[0]!r}: give one of them another name")
         return self
 
     @property
@@ -363,5 +364,5 @@ class Task(_Strict):
     def input(self, name: str) -> Reference[Any]:
         """Refer to an input with its provenance."""
         if name not in self.inputs:
-            raise KeyError(f"the task has no input {name!r}; it has {sorted(self.inputs)}")
+            raise KeyError(f"the task has no input {name!r}; its inputs are {sorted(self.inputs)}")
         return Reference(self.inputs[name], Provenance((f"input:{name}",), name in self.untrusted))

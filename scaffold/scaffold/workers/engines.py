@@ -61,5 +61,5 @@ def engine_of(address: str) -> Engine:
 
         return Temporal(address)
     raise BadInput(
-        f"there is no engine {address!r}: say postgresql://USER@HOST/DATABASE or temporal://HOST:PORT/NAMESPACE"
+        f"{address!r} is not a known engine: give postgresql://USER@HOST/DATABASE or temporal://HOST:PORT/NAMESPACE"
     )

@@ -40,7 +40,7 @@ class Delivery:
 
     def __init__(self, engine: Engine, journal: KeptRuns) -> None:
         if not isinstance(journal, PostgresJournal):
-            raise BadInput(f"workers cannot reach runs in {journal.name}: say --runs postgresql://...")
+            raise BadInput(f"workers cannot reach runs in {journal.name}: give --runs postgresql://...")
         self._engine = engine
         self._journal = journal
         self._waiting: dict[str, asyncio.Future[str]] = {}

@@ -51,10 +51,12 @@ class Temporal:
             parts = urlsplit(address)
             port = parts.port or _PORT
         except ValueError as error:
-            raise BadInput(f"{address!r} is no address of Temporal: {error}") from None
+            raise BadInput(f"{address!r} is not the address of a Temporal server: {error}") from None
         said = {name: values[-1] for name, values in parse_qs(parts.query).items()}
         if not parts.hostname or said.keys() - _KNOWN:
-            raise BadInput(f"{address!r} is no address of Temporal: temporal://HOST:PORT/NAMESPACE?queue=NAME")
+            raise BadInput(
+                f"{address!r} is not the address of a Temporal server: write temporal://HOST:PORT/NAMESPACE?queue=NAME"
+            )
         self._target = f"{parts.hostname}:{port}"
         self._namespace = parts.path.strip("/") or "default"
         self._queue = said.get("queue", "scaffold")
@@ -63,7 +65,9 @@ class Temporal:
         variable = said.get("api_key_env", "")
         self._key = os.environ.get(variable, "")
         if variable and not self._key:
-            raise BadInput(f"{address!r}: the variable {variable} holds no key: set it to that of the service")
+            raise BadInput(
+                f"{address!r}: the environment variable {variable} is not set: set it to the key of the service"
+            )
         self._client: Client | None = None
 
     async def __aenter__(self) -> Self:
@@ -112,7 +116,7 @@ class Temporal:
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
         """Perform activities; a cancelled run is paused."""
         if drain:
-            raise BadInput("Temporal does not tell when nothing is left: a worker of it has no --drain")
+            raise BadInput("--drain cannot be used with Temporal, which does not tell when nothing is left")
 
         @activity.defn(name=ACTIVITY)
         async def carry_run(run: str, attempt: int) -> float | None:
@@ -146,7 +150,7 @@ def _seconds(said: str, address: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise BadInput(f"the heartbeat of {address!r} is no number of seconds above 0")
+        raise BadInput(f"the heartbeat of {address!r} should be a number of seconds above 0")
     return seconds
 
 

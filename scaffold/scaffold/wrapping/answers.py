@@ -131,7 +131,7 @@ class AnswerFile:
             BadInput: the file does not exist or says nothing yet.
         """
         if self._header is None:
-            raise BadInput(f"there are no recorded answers in {str(self.path)!r}: record them first")
+            raise BadInput(f"there are no recorded answers in {str(self.path)!r}: record some first")
         return self._header
 
     def find(self, request: str, sample: str) -> Answer | None:
@@ -179,14 +179,16 @@ class AnswerFile:
         """Take in what was added since the last look."""
         try:
             if not stat.S_ISREG(self.path.stat().st_mode):  # a pipe would be waited for, a device read without end
-                raise BadInput(f"{str(self.path)!r} is no file: recorded answers are kept in one")
+                raise BadInput(f"{str(self.path)!r} is not a file: recorded answers are kept in a file")
             with self.path.open("rb") as file:
                 about = os.fstat(file.fileno())
                 if self._file != (about.st_dev, about.st_ino) or about.st_size < self._read:
                     self._forget()
                     self._file = (about.st_dev, about.st_ino)
                 if self._read == 0 and len(file.readline(_LONGEST_HEADER)) == _LONGEST_HEADER:
-                    raise BadInput(f"{str(self.path)!r} is no file of recorded answers: its first line does not end")
+                    raise BadInput(
+                        f"{str(self.path)!r} is not a file of recorded answers: its first line is incomplete"
+                    )
                 file.seek(self._read)
                 for line in file:
                     if not line.endswith(b"\n"):
@@ -214,14 +216,14 @@ class AnswerFile:
         try:
             header = _header.decode(line)
         except (msgspec.MsgspecError, RecursionError) as error:
-            raise BadInput(f"{str(self.path)!r} is no file of recorded answers: {error}") from None
+            raise BadInput(f"{str(self.path)!r} is not a file of recorded answers: {error}") from None
         if header.format != FORMAT:
-            raise BadInput(f"{str(self.path)!r} is of another version (format {header.format}): record it again")
+            raise BadInput(f"{str(self.path)!r} has another version (format {header.format}): record it again")
         ours, theirs = self._profile, header.profile
         if ours is not None and (ours.backend, ours.model) != (theirs.backend, theirs.model):
             raise BadInput(
-                f"{str(self.path)!r} holds the answers of {theirs.backend}:{theirs.model}, not of "
-                f"{ours.backend}:{ours.model}: use a file of its own"
+                f"{str(self.path)!r} has the answers of {theirs.backend}:{theirs.model}, not of "
+                f"{ours.backend}:{ours.model}: use another file"
             )
         return theirs
 
@@ -253,7 +255,7 @@ class AnswerFile:
 
     def _said_profile(self) -> Any:
         if self._profile is None:
-            raise ValueError("only who says whose answers they are may add any")
+            raise ValueError("to add answers, say which backend they are from")
         return self._profile
 
     @contextmanager

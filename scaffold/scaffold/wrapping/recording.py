@@ -163,7 +163,7 @@ class Cached(Around):
             return {index: self._file.find(name, sample_name(request, index)) for index in range(request.n)}
         except BadInput as error:
             if not self._is_out:
-                warnings.warn(f"answers are neither found nor kept: {error}", stacklevel=2)
+                warnings.warn(f"answers are neither looked up nor kept: {error}", stacklevel=2)
             self._is_out = True
             return dict.fromkeys(range(request.n))
 

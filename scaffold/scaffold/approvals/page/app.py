@@ -140,7 +140,7 @@ class Page:
         """Take an answer from the person whom the request's cookie identifies."""
         run, name = self._place(request)
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-            return _json({"error": "an answer is JSON"}, 415)
+            return _json({"error": "the answer should be JSON"}, 415)
         said = _decode(await _body(request), Said)
         answer = Answer(id=name, by=request.state.person, **msgspec.structs.asdict(said))
         return await self._take(run, answer, self._signers.get(request.state.person))
@@ -149,7 +149,7 @@ class Page:
         """Take an answer signed with the webhook's secret."""
         body = await _body(request)
         if self._secret is None:
-            return _json({"error": "there is no $SCAFFOLD_WEBHOOK_SECRET here to check it with"}, 403)
+            return _json({"error": "$SCAFFOLD_WEBHOOK_SECRET is not set here, so it cannot be checked"}, 403)
         try:
             name = self._secret.check(request.headers, body)
         except Untrusted as problem:
@@ -241,7 +241,7 @@ async def _body(request: Request) -> bytes:
     async for piece in request.stream():
         read += piece
         if len(read) > _LARGEST:
-            raise AnswerRefused("this is too long for an answer", "misfit")
+            raise AnswerRefused("the answer is too long", "misfit")
     return read
 
 
@@ -249,7 +249,7 @@ def _decode(body: bytes, kind: type[_Kind]) -> _Kind:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.MsgspecError as error:
-        raise AnswerRefused(f"this is no answer: {error}", "misfit") from None
+        raise AnswerRefused(f"this is not an answer: {error}", "misfit") from None
 
 
 def _json(value: Any, status: int = 200) -> Response:

@@ -75,17 +75,23 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if host not in self._hosts:
-            return PlainTextResponse("This page answers to its own address on this machine only.", 421)
+            return PlainTextResponse("This page can only be opened by its own address on this machine.", 421)
         if scope["path"] == SIGNED and scope["method"] == "POST":
             # Only programs call this; a web site could not sign, and need not be allowed to try.
-            return None if "origin" not in headers else PlainTextResponse("Not from a browser.", 403)
+            return (
+                None
+                if "origin" not in headers
+                else PlainTextResponse("This address cannot be used from a browser.", 403)
+            )
         if not _is_from_here(scope["method"], headers, host):
-            return PlainTextResponse("Not from another origin or site.", 403)
+            return PlainTextResponse("Requests from another origin or site are refused.", 403)
         if scope["path"] == "/" and b"token=" in scope["query_string"]:
             return self._let_in(scope["query_string"])
         person = _whose(self._sessions, _cookie(headers.get("cookie", ""), self._cookie))
         if not person:
-            return PlainTextResponse("Open the address that `scaffold approvals serve` printed: it holds a token.", 401)
+            return PlainTextResponse(
+                "Open the address that `scaffold approvals serve` printed: it contains a token.", 401
+            )
         scope.setdefault("state", {})["person"] = person
         return None
 
@@ -94,7 +100,7 @@ class Guard:
         person = _whose(self._tokens, parse_qs(query.decode("latin-1")).get("token", [""])[0])
         if not person:
             return PlainTextResponse(
-                "This token is of another time: `scaffold approvals serve` prints the new one.", 401
+                "This token is out of date: open the address that `scaffold approvals serve` printed last.", 401
             )
         response = RedirectResponse("/", 303)
         response.set_cookie(self._cookie, self._sessions[person], httponly=True, samesite="strict")

@@ -76,7 +76,7 @@ def serve(journal: KeptRuns, signers: Mapping[str, Signer | None], port: int, sa
     serving = Serving(journal, signers, port)
     for person, address in serving.addresses.items():
         say(f"{person}: {address}")
-    say(f"what waits in {journal.name}; end with Ctrl-C")
+    say(f"what is waiting in {journal.name}; end with Ctrl-C")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serving.run())
 

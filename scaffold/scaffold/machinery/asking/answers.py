@@ -74,7 +74,7 @@ def _read_number(text: str) -> float:
         raise ValueError("not a number")
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError("too large a number")
+        raise ValueError("a number that is too large")
     return number
 
 

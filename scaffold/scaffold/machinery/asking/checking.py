@@ -33,7 +33,7 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
                 said = await said
         except asyncio.CancelledError:
             if is_from_within():
-                return f"{FAILED}it was cancelled from within"
+                return f"{FAILED}it was cancelled by its own code"
             raise
         except PlannerStuck:
             raise PlannerStuck(
@@ -44,7 +44,11 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
         if isinstance(said, str) and said:
             return clean(said)
         if said is not None and said is not True and said != "":
-            return "refused by a check" if said is False else f"a check said {said!r:.80}: neither True nor a reason"
+            return (
+                "refused by a check"
+                if said is False
+                else f"a check returned {said!r:.80}, which is neither True nor a reason"
+            )
     return ""
 
 

@@ -33,10 +33,10 @@ _LARGEST_ANSWER = 8 * 1024 * 1024
 _ENDS = {
     "stop": "",
     "length": "",
-    "cut": "ended early: its provider's filter took the rest away, or its stream ended without one",
-    "error": "ended early: the model stopped neither at its end nor at its length, such as for a call of a tool",
+    "cut": "ended early: its provider's filter removed the rest, or its stream ended without a reason",
+    "error": "ended early: the model stopped for another reason than its end or its length, such as to call a tool",
 }
-NOT_COUNTED = "not counted: the samples before it decided"
+NOT_COUNTED = "not counted: the samples before it decided the vote the vote"
 
 
 class Asking(msgspec.Struct, eq=False):
@@ -225,7 +225,7 @@ async def _stream(asking: Asking, call: Call) -> None:
             await stream.aclose()
     except asyncio.CancelledError:
         if is_from_within():
-            raise BackendError("it was cancelled from within") from None
+            raise BackendError("it was cancelled by its own code") from None
         raise
     except BackendUnavailable as error:
         call.begun = error.reached
@@ -246,15 +246,17 @@ def _checked(stream: Any) -> AsyncGenerator[Delta]:
         return stream  # type: ignore[no-any-return]  # just looked at
     if iscoroutine(stream):
         stream.close()  # else Python warns that it was never awaited
-    raise TypeError(f"`generate` gave a {type(stream).__name__}, no stream: it is `async def`, with `yield`")
+    raise TypeError(
+        f"`generate` returned a {type(stream).__name__}, not a stream: it should be `async def` with `yield`"
+    )
 
 
 def _meant(sent: Any, partials: Sequence[Partial]) -> Partial:
     """Return the sample that a piece belongs to."""
     if not isinstance(sent, Delta):
-        raise TypeError(f"a {type(sent).__name__} was sent, no Delta")
+        raise TypeError(f"a {type(sent).__name__} was sent, not a Delta")
     if not 0 <= sent.index < len(partials):
-        raise BadResponse(f"a sample number {sent.index} was sent; {len(partials)} were asked for")
+        raise BadResponse(f"a sample with the number {sent.index} was sent, but {len(partials)} were asked for")
     return partials[sent.index]
 
 
@@ -430,4 +432,4 @@ def _own_fault(error: Exception) -> BackendError | None:
     if not _OTHERS.isdisjoint(run):
         return None
     where = f"{Path(run[-1].co_filename).name}, in {run[-1].co_name}"
-    return BackendError(f"it has a fault, of which its author should hear: {type(error).__name__}: {error} ({where})")
+    return BackendError(f"it has a bug, which its author should know about: {type(error).__name__}: {error} ({where})")

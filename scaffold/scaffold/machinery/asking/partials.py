@@ -47,7 +47,9 @@ class Source(msgspec.Struct, eq=False):
             msgspec.ValidationError: it has counts that no trace can hold.
         """
         if not (usage.input >= 0 <= usage.output and (usage.usd is None or 0.0 <= usage.usd < math.inf)):
-            raise BadResponse(f"it says that it used {usage.input} and {usage.output} tokens for {usage.usd} dollars")
+            raise BadResponse(
+                f"it reports impossible usage: {usage.input} and {usage.output} tokens for {usage.usd} dollars"
+            )
         prices = self.backend.profile.prices
         if usage.usd is None and prices is not None:
             usage = msgspec.structs.replace(usage, usd=prices.cost(usage.input, usage.output))

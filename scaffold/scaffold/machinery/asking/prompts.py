@@ -65,7 +65,7 @@ class Template:
         self.name = name
         pieces = _SECTION.split(text)
         if pieces[0].strip() or len(pieces) < 3:  # noqa: PLR2004 - text before, a role, its text
-            raise TaskError(f"the template {name!r} has to begin with [system] or [user] on a line of its own")
+            raise TaskError(f"the template {name!r} should begin with [system] or [user] on a line of its own")
         roles = cast("list[Role]", pieces[1::2])  # the pattern admits no other words
         sections = zip(roles, pieces[2::2], strict=True)
         self.sections = [_section(role, body.strip("\n")) for role, body in sections]
@@ -88,8 +88,8 @@ class Template:
                 value = values.get(name)
                 if value is None:
                     raise TaskError(
-                        f"the template {self.name!r} has a place ${name}, which the step does not fill"
-                        f"{nearest(name, (*values, *_OF_STEP))}"
+                        f"the template {self.name!r} has the placeholder ${name}, which the step does not "
+                        f"fill{nearest(name, (*values, *_OF_STEP))}"
                     )
                 text += value + after if value else after_nothing
             if role == "assistant" or (text := text.strip()):
@@ -183,7 +183,7 @@ class Templates:
         built_in = _built_in(name)
         if built_in is None:
             known = [each.stem for each in self._folder.glob("*.md")] if self._folder is not None else []
-            where = "`prompts` names no folder" if self._folder is None else f"{self._folder} has no {name}.md"
+            where = "`prompts` gives no folder" if self._folder is None else f"{self._folder} has no {name}.md"
             raise TaskError(f"there is no template {name!r}{nearest(name, known)}: {where}", path=("prompts",))
         return built_in
 
@@ -199,8 +199,8 @@ class Templates:
         """
         if not prompt and kind not in self._parsed and not self._has(kind):
             if kind not in _KINDS:
-                where = "`prompts` names no folder" if self._folder is None else f"{self._folder} has no {kind}.md"
-                said = f"there is no kind of step {kind!r}{nearest(kind, _KINDS)}; there are {', '.join(_KINDS)}"
+                where = "`prompts` gives no folder" if self._folder is None else f"{self._folder} has no {kind}.md"
+                said = f"there is no kind of step {kind!r}{nearest(kind, _KINDS)}; expected one of {', '.join(_KINDS)}"
                 raise TaskError(f"{said}, and {where}", path=("prompts",))
             self._parsed[kind] = self.get("step")
         return self.get(prompt or kind).given(dict(zip(_OF_STEP, (instruction, wanted(returns, choices)), strict=True)))

@@ -94,7 +94,7 @@ class Showing:
             self._show(piece)
         except Exception as error:  # noqa: BLE001 - a viewer's fault must not end the run
             self._show = None
-            warnings.warn(f"what shows a run's words failed, and shows no more: {error!r}", stacklevel=2)
+            warnings.warn(f"showing the model's words failed, so no more of them are shown: {error!r}", stacklevel=2)
 
 
 class Watched:

@@ -95,7 +95,7 @@ def thought_from(event: ev.StepAnswered, body: bytes, move: Think) -> Thought[An
         raw = content.value
         value = decode(raw) if move.returns is str else adapter(move.returns).validate_json(bytes(raw))
     except ValueError as problem:
-        return StepFailed(f"without what the task wants left out its answer does not fit: {problem}", event.key)
+        return StepFailed(f"after redaction its answer is not valid: {problem}", event.key)
     winner = content.samples[event.winner]
     provenance = Provenance((f"step:{event.key}",), event.tainted)
     thought: Thought[Any] = Thought(
@@ -208,7 +208,9 @@ class Steps:
         """Return the backend of a role; roles that are not mapped use the default one."""
         backend = self._backends.get(role) or self._backends.get("default")
         if backend is None:
-            raise Unavailable(f"no backend for the role {role!r}: name one under `backends:`, at least `default`")
+            raise Unavailable(
+                f"there is no backend for the role {role!r}: add one under `backends:`, at least `default`"
+            )
         return backend
 
     def reasoning(self) -> ReasoningVisibility:
@@ -346,8 +348,8 @@ class Steps:
         move, role = asking.move, way.to or asking.move.to
         if way.to and way.to not in self._backends:
             raise Unavailable(
-                f"the sampling of the step at {asking.key} asks a backend for the role {way.to!r}, and there is none: "
-                "name it under `backends:`"
+                f"the sampling of the step at {asking.key} needs a backend for the role {way.to!r}, and there is "
+                "none: add it under `backends:`"
             )
         options = move.options
         if way.temperature is not None:

@@ -30,11 +30,11 @@ def whole(said: Any) -> Verdict:
         known: Verdict = said
         return known
     if type(said) is not Verdict:
-        raise TypeError(f"said a {type(said).__name__}, not a Verdict")
+        raise TypeError(f"returned a {type(said).__name__}, not a Verdict")
     if said == ALLOW:  # most do; return our own object, whatever theirs is made of
         return ALLOW
     if said.score is not None and not 0 <= said.score <= 1:
-        raise ValueError(f"said a score of {said.score!r}: it has to lie between 0 and 1")
+        raise ValueError(f"gave a score of {said.score!r}, which should be between 0 and 1")
     return _verdicts.decode(canonical(said))
 
 
@@ -94,7 +94,10 @@ class Reading:
         if kept < _MOST or verdict.decision not in {"allow", "flag"}:
             self.verdicts.append(verdict)
         elif kept == _MOST:
-            said = f"it said more than {_MOST} things of one step; of the rest, what lets a sample pass is not kept"
+            said = (
+                f"it gave more than {_MOST} verdicts on one step; of the rest, those that let a sample pass are not "
+                "kept"
+            )
             self.verdicts.append(self._signed(Verdict(decision="flag", status="truncated", rationale=said)))
 
     def _fail(self, error: Exception | SystemExit) -> Verdict:

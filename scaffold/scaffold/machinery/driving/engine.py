@@ -126,8 +126,10 @@ class Engine:
                     if self._parked and self._people.heard() == heard:
                         raise Parked
                     if not (self._parked or self._interpreter.has_ready() or self._interpreter.done):
-                        said = "a plug-in asked there, or just before, cancelled the task that it ran in"
-                        raise errors.Unavailable(f"the move at {self._cut_at} was cancelled from within: {said}")
+                        said = "a plug-in that ran there, or just before, cancelled its own task"
+                        raise errors.Unavailable(
+                            f"the move at {self._cut_at} was cancelled by the code it called: {said}"
+                        )
         except TimeoutError:
             if isinstance(self._interpreter.error, errors.PlannerStuck):
                 return  # the planner's own error says more
@@ -169,7 +171,9 @@ class Engine:
                     raise
                 except asyncio.CancelledError:
                     if is_from_within():
-                        raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
+                        raise errors.Unavailable(
+                            f"the move at {pending.key} was cancelled by the code it called"
+                        ) from None
                     self._cut_at = pending.key
                     raise
                 deliver(interpreter, pending, outcome)

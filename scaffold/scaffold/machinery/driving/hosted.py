@@ -89,7 +89,9 @@ class Hosted:
         self._run = Run(setting, claim, self._aside)
         said = setting.backends[HOST]
         if not isinstance(said, Said):
-            raise errors.BadInput(f"the role {HOST!r} stands for the host's own model: name your backend otherwise")
+            raise errors.BadInput(
+                f"the role {HOST!r} is reserved for the host's own model: use another role for your backend"
+            )
         self._said = said
         self._loop = asyncio.get_running_loop()
         self._saying = asyncio.Lock()
@@ -134,7 +136,7 @@ class Hosted:
         ended = await self._run.read_back(dict.fromkeys(ev.KINDS, take))
         self._settled.clear()
         if ended is not None:
-            raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): begin a new one")
+            raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): start a new one")
         for key, progress in self._run.state.progress.items():
             if progress.asked:
                 self._unsettled.setdefault(progress.asked, []).append(key)
@@ -244,7 +246,7 @@ class Hosted:
         if asyncio.get_running_loop() is not self._loop:
             run = self._run.claim.run
             raise errors.BadInput(
-                f"the run {run} lives in another event loop than this one: call it from there "
+                f"the run {run} belongs to another event loop: call it from there "
                 "(`asyncio.run_coroutine_threadsafe(run.act(...), run.loop)`), or use `Gate.run_sync`"
             )
 
@@ -296,12 +298,10 @@ class Hosted:
                 outcome = await self._run.carry_out(pending)
         except Parked:
             run = self._run.claim.run
-            raise Waits(
-                f"it waits for a person: answer with `scaffold approvals`, then go on with the run {run}"
-            ) from None
+            raise Waits(f"it waits for a person: answer with `scaffold approvals`, then resume the run {run}") from None
         except asyncio.CancelledError:
             if making.is_from_within:
-                raise errors.Unavailable(f"what was asked at {pending.key} was cancelled from within") from None
+                raise errors.Unavailable(f"the move at {pending.key} was cancelled by the code it called") from None
             progress = self._run.state.progress.get(pending.key)
             if pending.key in self._settled or (progress is not None and progress.asked):
                 self._unsettled.setdefault(what, []).append(pending.key)

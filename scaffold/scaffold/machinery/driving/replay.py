@@ -134,7 +134,7 @@ class Replay:
             return thought_from(*progress.answered, pending.move)  # type: ignore[arg-type]  # as above
         if progress.outcome is not None:
             return observation_from(*progress.outcome)
-        raise PlanChanged(f"the trace releases something at {event.key} that it does not hold")
+        raise PlanChanged(f"the trace releases something at {event.key} that it does not contain")
 
     def _find(self, event: Event) -> Pending:
         """Return the move at an event's key."""
@@ -143,7 +143,7 @@ class Replay:
             pending = self._interpreter.next()
             if pending is None:
                 raise PlanChanged(
-                    f"the trace has a {_kind(event)} at {event.key}; the planner makes no move there any more"
+                    f"the trace has a {_kind(event)} at {event.key}, but the planner no longer makes a move there"
                 )
             self.waiting[pending.key] = pending
             if pending.key == event.key:
@@ -157,8 +157,8 @@ class Replay:
 
 def _changed(event: Event, recorded: bytes, now: bytes) -> PlanChanged:
     return PlanChanged(
-        f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}; the planner now asks {_short(now)}. "
-        "Resume with the code and inputs that the run was started with, or start a new run."
+        f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}, but the planner now asks "
+        f"{_short(now)}. Resume with the code and inputs that the run was started with, or start a new run."
     )
 
 

@@ -201,7 +201,7 @@ class Run:
             async for batch in batches:
                 recorder.adopt(batch)
         if not checked.seq:
-            raise errors.TraceDamaged("the trace is empty: its store has forgotten how the run began", 1)
+            raise errors.TraceDamaged("the trace is empty: its store has lost the start of the run", 1)
         recorder.go_on(checked)
         if self.state.ended is not None:
             return self.outcome(self.state.ended[0].status, self.state.ended[1])
@@ -225,11 +225,11 @@ class Run:
         known = self.state.bounds
         for name, most in self.setting.raised.items():
             if name not in known:
-                said = f"the run has no bound on {name!r}{errors.nearest(name, known)}"
-                raise errors.BadInput(f"{said}; it bounds {', '.join(known)}")
+                said = f"the run has no limit on {name!r}{errors.nearest(name, known)}"
+                raise errors.BadInput(f"{said}; its limits are {', '.join(known)}")
             if most <= known[name]:
-                said = f"the run may use {known[name]:,.10g} {name} already"
-                raise errors.BadInput(f"{said}: a run that goes on can be given more, not {most:,.10g}")
+                said = f"the run's limit on {name} is already {known[name]:,.10g}"
+                raise errors.BadInput(f"{said}: a resumed run can be given more, not {most:,.10g}")
         return dict(self.setting.raised)
 
     def _keep_to(self, event: ev.RunStarted, body: bytes) -> None:
@@ -271,13 +271,16 @@ class Run:
 
     def _compare_pins(self, event: ev.RunStarted) -> None:
         if event.format > ev.FORMAT:
-            raise errors.NewerTrace(f"the trace is of format {event.format}; this version reads up to {ev.FORMAT}")
+            raise errors.NewerTrace(
+                f"the trace has format {event.format}, but this version reads formats up to {ev.FORMAT}: upgrade "
+                "scaffold"
+            )
         now = {"planner": self.setting.name, **self.setting.plugins}
         then = {"planner": event.planner, **event.plugins}
         changed = sorted(name for name in then.keys() | now.keys() if then.get(name) != now.get(name))
         if changed:
             said = ", ".join(f"{name} was {then.get(name, 'absent')}, is {now.get(name, 'absent')}" for name in changed)
-            cure = "resume with what it was started with, or start a new run"
+            cure = "resume it with the same, or start a new run"
             raise errors.PlanChanged(f"the run was started with something else: {said}; {cure}")
 
     # --- moves
@@ -372,9 +375,9 @@ class Run:
                 at = _in_brackets(raised_at(error), where)
                 said = f"the planner raised {type(error).__name__}: {error}{at}"
                 if "'NoneType'" in str(error):
-                    said += "; a step that was begun, ended or closed before gives None: call its function again"
+                    said += "; a step that was already started, ended or closed gives None: call its function again"
                 elif str(error).startswith("'generator' object"):
-                    said += "; a step is asked by `yield from think(...)`, not by calling alone"
+                    said += "; a step is asked with `yield from think(...)`, not by calling think(...) alone"
                 return await self.end("failed", reason=said, traceback=trace)
 
     async def end(self, status: RunStatus, **content: Any) -> Outcome:
@@ -438,12 +441,12 @@ def _in_brackets(*parts: str) -> str:
 def _misfit(task: Task, answer: Any) -> str:
     """Say why an answer is not of the kind the task wants; empty if it is, or if any kind will do."""
     if isinstance(task.answer, tuple):
-        return "" if answer in task.answer else f"the answer {answer!r} is none of {', '.join(task.answer)}"
+        return "" if answer in task.answer else f"the answer {answer!r} is not one of {', '.join(task.answer)}"
     wanted = _ANSWER_TYPES.get(task.answer)
     if wanted is None:
         return ""
     try:
         adapter(wanted).validate_python(answer, strict=True)
     except ValueError:
-        return f"the answer {answer!r} is not of the kind the task wants: {task.answer}"
+        return f"the answer {answer!r} does not have the type that the task wants: {task.answer}"
     return ""

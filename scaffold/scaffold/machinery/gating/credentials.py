@@ -39,7 +39,7 @@ class Revealed:
         try:
             value = self._told[name] = self._credentials.read(name)
         except BadInput as error:
-            raise NotPerformed(f"the credential {name} is not there: {error}") from None
+            raise NotPerformed(f"the credential {name} is missing: {error}") from None
         self._hide = hiding({told: f"[{name}]" for name, told in self._told.items()})
         return value
 

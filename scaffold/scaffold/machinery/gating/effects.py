@@ -126,7 +126,7 @@ class Effects:
         seconds = (self._recorder.ticks() - started) / 1e6
         if status == "failed" and in_doubt and spec.idempotency == "target_key":
             # This attempt did nothing, but the interrupted one may have.
-            status, reason = "unknown", f"an earlier attempt was interrupted; of this one its target says: {reason}"
+            status, reason = "unknown", f"an earlier attempt was interrupted; its target says of this one: {reason}"
         told = clearance.call.credentials
         event, body = await self._write_outcome(
             key, call, progress, status, value=value, reason=reason, seconds=seconds, told=told
@@ -166,11 +166,11 @@ class Effects:
             # Not begun. Recorded, if anything can still be written, so that a resumed run does not call it unknown.
             with contextlib.suppress(TraceError):
                 if not in_doubt:
-                    await self._withdraw(key, call, progress, f"it was not begun: {error}")
+                    await self._withdraw(key, call, progress, f"it was not started: {error}")
             raise
         except asyncio.CancelledError:
             if spec.effect != "read" and spec.idempotency == "none":  # the others can simply be started again
-                await self._withdraw(key, call, progress, "the run was cut off before it began")
+                await self._withdraw(key, call, progress, "the run was cut off before the action started")
             raise
 
     async def _withdraw(self, key: str, call: ActionCall, progress: Progress, reason: str) -> None:
@@ -208,7 +208,7 @@ class Effects:
             task.add_done_callback(_forget)
             return certain, None, f"no answer within {spec.timeout_s:g} s", cancelled
         if task.cancelled():
-            return certain, None, "it was cancelled from within", cancelled
+            return certain, None, "it was cancelled by its own code", cancelled
         error = task.exception()
         if error is None:
             return "performed", task.result(), self._misfit(action, task.result()), cancelled
@@ -247,7 +247,7 @@ class Effects:
         """Say in what a result is not what its action declares; it was performed all the same."""
         misfit = self._misfits.get(action.spec.name)
         said = misfit(result) if misfit is not None else ""
-        return said and f"what it gave back does not fit what it declares: {said}"
+        return said and f"its result does not fit what it declares: {said}"
 
     async def _write_outcome(
         self,
@@ -275,10 +275,10 @@ class Effects:
                 plain = canonical(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
                 if b"null" in plain and (number := not_finite(value)) is not None:
-                    said = f"it gave back {number}, which is recorded as null: JSON has no form for it"
+                    said = f"it returned {number}, which is recorded as null, because JSON cannot hold it"
                     content["reason"] = "; ".join(filter(None, (content.get("reason"), said)))
             except (TypeError, ValueError, RecursionError) as error:
-                said = f"it was performed; what it gave back cannot be recorded: {unwritable(error)}"
+                said = f"it was performed, but its result cannot be recorded: {unwritable(error)}"
                 content |= {"value": None, "reason": said if told is None else told.hidden(said)}
         event = ev.ActionOutcome(
             key=key,
@@ -316,7 +316,7 @@ class Effects:
             raise Stopped(reason_of(verdicts, "halt"))
         if decision == "escalate":
             decision, verdicts = await self._ask_person(
-                subject, progress.digest, f"what {call.action} gave back", verdicts
+                subject, progress.digest, f"the result of {call.action}", verdicts
             )
         withheld = SEVERITY[decision] >= NOT_CLEARED
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts)) if withheld else ""
@@ -347,7 +347,7 @@ class Effects:
                 async with asyncio.timeout(action.spec.timeout_s):
                     happened, value = await action.reconcile(call.arguments, asking)
             except Exception as error:  # noqa: BLE001 - then the outcome stays unknown
-                why = f"its target could not say: {described(error)}"
+                why = f"its target could not tell: {described(error)}"
                 return await self._conclude_by_word(key, call, progress, why, told)
             if not happened:
                 return None
@@ -364,7 +364,7 @@ class Effects:
             return await self.conclude(key, call, "unknown", reason=why, told=told)
         by = word.by or "a person"
         if word.granted:
-            said = f"it happened, as {by} says; what it gave back is not known"
+            said = f"it happened, as {by} says; its result is not known"
             return await self.conclude(key, call, "performed", reason=said, told=told)
         return await self.conclude(key, call, "failed", reason=f"it did not happen, as {by} says", told=told)
 

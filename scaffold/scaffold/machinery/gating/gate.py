@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 
-_NOT_FINITE = "its arguments do not fit: JSON has no form for a number that is not finite"
+_NOT_FINITE = "its arguments are not valid: JSON cannot hold a number that is not finite"
 
 
 class PlanOnly(Exception):
@@ -201,7 +201,7 @@ class Gate:
         try:
             arguments = self._actions[call.action].validate(decode(written))
         except ValueError as error:
-            return f"its arguments do not fit: {error}", None
+            return f"its arguments are not valid: {error}", None
         if not_finite(arguments) is not None:  # defaults and conversions may bring one in
             return _NOT_FINITE, None
         return "", arguments
@@ -213,9 +213,9 @@ class Gate:
             return f"there is no action {name!r}{nearest(name, self._actions)}"
         spec, known = action.spec, self._specs[name]
         if (spec is not known and spec != known) or canonical(spec.parameters) != self._schemas[name]:
-            return f"{name!r} is not what it was when the run began: what it declares has changed"
+            return f"the declaration of {name!r} has changed since the run started"
         if spec.effect != "read" and not (self._reviews.guards or self._task.oversight.unmonitored):
-            return f"no monitor would read it: name monitors, or let {name!r} run with oversight.unmonitored"
+            return f"no monitor would check it: add monitors, or allow {name!r} with oversight.unmonitored"
         return ""
 
     # --- actions
@@ -241,7 +241,7 @@ class Gate:
             call = msgspec.structs.replace(call, arguments={**progress.action.arguments, **call.arguments})
         problem, arguments = (wrong, None) if wrong else self._fit(call)
         if arguments is None:
-            problem = problem or "it rests on a result that is not known: carry out its plan, or give it the value"
+            problem = problem or "it needs a result that is not known yet: carry out its plan, or give the value itself"
             arguments = call.arguments
         exact = canonical(arguments)  # the bytes reviewed are the bytes performed
         call = msgspec.structs.replace(call, arguments=decode(exact))
@@ -501,7 +501,7 @@ class Gate:
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts))
         if progress.intent is not None and progress.intent.effect != "read":
             # It may have happened before the process died; `refused` would say that it did not.
-            reason = f"it was interrupted, and may not be tried again: {feedback}"
+            reason = f"it was interrupted and may not be tried again: {feedback}"
             return await self._effects.conclude(key, call, "unknown", reason=reason)  # type: ignore[return-value]  # unknown is an error
         cost = self._actions[call.action].spec.cost if call.action in self._actions else 0.0
         event = ev.ActionRefused(key=key, action=call.action, digest=progress.digest, decision=decision, cost=cost)
@@ -556,7 +556,7 @@ def _must_be_the_same(now: bytes, then: bytes, key: str) -> None:
     """
     if now != then:
         raise PlanChanged(
-            f"what the planner proposed at {key} was changed while it waited: it is not what was reviewed"
+            f"what the planner proposed at {key} was changed while it waited, so it is no longer what was reviewed"
         )
 
 

@@ -60,7 +60,7 @@ class Identities:
         word = self.word(holder, self._state.unknown[holder]) if holder in self._state.unknown else None
         if word is not None and not word.granted:
             return ""
-        return f"it was done already, or may have been, by this run at {holder}"
+        return f"it was already done, or may have been, by this run at {holder}"
 
     def word(self, key: str, digest: str) -> Answer | None:
         """Return a person's word on a call of this run whose outcome is unknown, if there is one."""
@@ -118,11 +118,11 @@ def _said(holder: Holder | None) -> str:
     because = f" ({holder.because})" if holder.because else ""
     match holder.how:
         case "performed":
-            return f"it was done already, by {where}{because}"
+            return f"it was already done, by {where}{because}"
         case "under way":
             return f"{where} is about to do it, or is doing it{because}"
         case "unknown":
             return (
-                f"it may have been done already, by {where}{because}: "
-                f"find out, and say so with `scaffold settle {holder.run} {holder.key}`"
+                f"it may already have been done, by {where}{because}: find out, and record it with `scaffold settle "
+                f"{holder.run} {holder.key}`"
             )

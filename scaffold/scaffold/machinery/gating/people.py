@@ -304,7 +304,7 @@ class People:
         except asyncio.CancelledError:
             if not is_from_within():
                 raise
-            _log.warning("%s was cancelled from within", type(approver).__name__)
+            _log.warning("%s was cancelled by its own code", type(approver).__name__)
         except Exception:  # noqa: BLE001 - whatever went wrong, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
@@ -316,7 +316,7 @@ def _expired(question: Question, answers: list[Answer], given: ev.ApprovalGiven 
         return answers
     approved = [answer.by for answer in answers] if given is None else [given.by, *given.beside]
     names = " and ".join(name or "a person" for name in approved)
-    comment = f"{names} said yes, which had expired before it could be used" if names else ""
+    comment = f"{names} said yes, but the approval expired before it could be used" if names else ""
     return [Answer(id=question.id, digest=question.digest, granted=False, by=EXPIRY, comment=comment)]
 
 

@@ -71,16 +71,16 @@ class Permissions:
             return ""
         shown = self._shown()
         if shown is None and self._hosted:
-            return f"a monitorability of {wanted:g} is wanted, and nothing was told of what thought of it"
+            return f"a monitorability of {wanted:g} is required, but nothing is known about the model behind this call"
         if shown not in {None, "full"}:
             return (
-                f"a monitorability of {wanted:g} is wanted, and the reasoning is {shown}: what was measured of "
-                "readable reasoning says nothing of it"
+                f"a monitorability of {wanted:g} is required, but the reasoning is {shown}: figures measured on "
+                "readable reasoning do not apply to it"
             )
         sure, whose = self.known.floor(self._state.thinkers)
         if sure >= wanted:
             return ""
-        return f"a monitorability of {wanted:g} is wanted, and what is sure is less: {whose}"
+        return f"a monitorability of {wanted:g} is required, but less is certain: {whose}"
 
     def _shown(self) -> ReasoningVisibility | None:
         """Return how much of the thinkers' reasoning can be read; None if nobody thought, or reported it."""
@@ -98,8 +98,8 @@ class Permissions:
             return "the reasoning behind it cannot be read: a person decides"
         flags = [verdict for verdict in binding() if verdict.decision == "flag"]
         if flags and spec.effect == "irreversible":
-            why = flags[0].rationale or flags[0].feedback or "it says no more"
+            why = flags[0].rationale or flags[0].feedback or "it gives no reason"
             return f"the reasoning behind it cannot be read, and {flags[0].monitor} flags it: {why}"
         if self._state.reading.falls and spec.effect == "irreversible":
-            return "the reasoning behind it was said to be readable, and cannot be read: a person decides"
+            return "the reasoning behind it was declared readable but cannot be read: a person decides"
         return ""

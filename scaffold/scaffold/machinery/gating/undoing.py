@@ -64,7 +64,7 @@ def offer_in(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """Return what a planner is told of the offer: the end of a message, and the error's data."""
     if "compensates" in content:
         of = content["compensates"]
-        return f"; what was done at {of} is not undone", {"compensates": of}
+        return f"; what was done at {of} has not been undone", {"compensates": of}
     offered = content.get("undo", ())
     if not offered:
         return "", {}

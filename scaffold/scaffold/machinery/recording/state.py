@@ -317,7 +317,7 @@ class RunState:
         self.corrections += 1
         if VISIBILITIES.index(event.reasoning) > VISIBILITIES.index(event.believed):
             self.reading.falls += 1
-            said = f"the reasoning of {event.model} is {event.reasoning}, and was {event.believed} as far as was known"
+            said = f"the reasoning of {event.model} is {event.reasoning}, but was expected to be {event.believed}"
             self.verdicts.append(
                 VerdictSummary(monitor="gate", decision="flag", subject="step", key=event.key, status="ok", reason=said)
             )

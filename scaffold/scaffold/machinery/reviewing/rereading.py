@@ -130,7 +130,7 @@ class _PastView:
         Raises:
             BadInput: always.
         """
-        raise BadInput("what other runs had done when this one was under way cannot be told from here")
+        raise BadInput("cannot tell from here what other runs had done while this one was under way")
 
 
 class _PastReviews(Reviews):
@@ -245,7 +245,7 @@ async def _opening(journal: Journal, run: str) -> _Opening:
             case _:
                 pass
     if task is None or last is None:
-        raise BadInput(f"the task that run {run} was started with is withheld: nothing can be held against it")
+        raise BadInput(f"the task that run {run} was started with is withheld, so nothing can be compared with it")
     specs = specs_in(proposals)
     opening = _Opening(task.with_tools(tuple(specs.values())), foreign, specs, thinkers, before)
     opening.events, opening.head = last.event.seq, last.hash.hex()
@@ -258,12 +258,12 @@ def _check_backends(monitors: Sequence[Monitor], backends: Mapping[str, Backend]
             backend = backends.get(role) or backends.get("default")
             if backend is None:
                 raise BadInput(
-                    f"the monitor {monitor.spec.name!r} asks a model: name one, --backend {role}=BACKEND:MODEL"
+                    f"the monitor {monitor.spec.name!r} asks a model: name one with --backend {role}=BACKEND:MODEL"
                 )
             profile = backend.profile
             named = profile.model not in {"", profile.backend}
             if named and (profile.backend, profile.model) in opening.thinkers:
-                said = f"the monitor {monitor.spec.name!r} asks the model that thought in this run, which judges itself"
+                said = f"the monitor {monitor.spec.name!r} uses the model that this run used, which judges itself"
                 warnings.warn(said, stacklevel=3)
 
 
@@ -355,7 +355,7 @@ class _Reviewing:
         except (msgspec.ValidationError, KeyError, IndexError, TypeError, ValueError) as error:
             said = " ".join(str(error).split())
             self._unread.append(
-                f"event {event.seq}: its content is not as it should be: {type(error).__name__}: {said}"
+                f"event {event.seq}: its content has an unexpected form: {type(error).__name__}: {said}"
             )
 
     async def _read(self, all_told: Any) -> None:

@@ -343,7 +343,7 @@ class Reviews:
 
     def _begin(self, each: Watching, subject: Subject) -> StreamSession:
         if not isinstance(each.monitor, ReadsStreams):
-            raise TypeError(f"{each.name} watches streams and has no `open`")
+            raise TypeError(f"{each.name} watches streams but has no `open`")
         return each.monitor.open(subject, self._view(each), self._context(each, subject, "low"))
 
     def conclude_stream(self, key: str, readings: Sequence[Reading]) -> None:
@@ -450,7 +450,7 @@ class Reviews:
         except asyncio.CancelledError:
             if not is_from_within():
                 raise
-            verdict = Verdict(decision=spec.on_error, status="error", rationale="it was cancelled from within")
+            verdict = Verdict(decision=spec.on_error, status="error", rationale="it was cancelled by its own code")
         except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale=described(error))
         else:
@@ -504,7 +504,7 @@ class Reviews:
 def _checked(review: Any) -> Coroutine[Any, Any, Any]:
     """Return what a monitor's `review` returned, if it can be awaited here."""
     if not hasattr(review, "send"):
-        raise TypeError(f"`review` gave a {type(review).__name__}: it has to be `async def`")
+        raise TypeError(f"`review` returned a {type(review).__name__}: it should be `async def`")
     return review  # type: ignore[no-any-return]  # just looked at
 
 
@@ -518,7 +518,9 @@ def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
         return msgspec.structs.replace(verdict, decision=spec.on_error) if lenient else verdict
     if seconds <= spec.timeout_s or SEVERITY[verdict.decision] > SEVERITY[spec.on_timeout]:
         return verdict
-    said = f"its verdict, {verdict.decision}, took longer than {spec.timeout_s:g} s, in which it let nothing else run"
+    said = (
+        f"its verdict, {verdict.decision}, took longer than {spec.timeout_s:g} s, and it let nothing else run meanwhile"
+    )
     return Verdict(decision=spec.on_timeout, status="timeout", rationale=said)
 
 

@@ -34,7 +34,7 @@ _CONNECT_S = 10
 _SHOWN = 5
 _AT_ONCE = 500
 _MOST_BYTES = 256 << 20
-_TABLES_MISSING = "there are no tables of scaffold in it: `scaffold database migrate` makes them"
+_TABLES_MISSING = "it has no tables of scaffold: create them with `scaffold database migrate`"
 
 
 class Archive:
@@ -83,7 +83,7 @@ class Archive:
             return str(fitting[0])
         if fitting:
             shown = ", ".join(fitting[:_SHOWN])
-            raise UnknownRun(f"{name!r} fits {len(fitting)} runs in {self.name}: {shown}; say more of it")
+            raise UnknownRun(f"{name!r} matches {len(fitting)} runs in {self.name}: {shown}; give more of its name")
         known = self.runs()
         raise UnknownRun(f"no run {name!r} in {self.name}{nearest(name, known) if known else '; there are none'}")
 
@@ -299,7 +299,7 @@ def _arguments(run: str, said: str | None) -> dict[str, Any] | None:
     try:
         body = msgspec.json.decode(read_content(said.encode()).body)
     except ValueError as error:
-        raise BadInput(f"what run {run} did cannot be told: {error}; ${VARIABLE} has to hold its key") from None
+        raise BadInput(f"cannot tell what run {run} did: {error}; set ${VARIABLE} to its key") from None
     return cast("dict[str, Any]", body["call"]["arguments"])
 
 

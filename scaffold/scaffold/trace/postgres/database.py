@@ -151,7 +151,7 @@ def said_of(conninfo: str) -> str:
     try:
         given = conninfo_to_dict(conninfo)
     except ProgrammingError as error:
-        raise BadInput(f"it is no address of a database: {_line(error)}") from None
+        raise BadInput(f"it is not the address of a database: {_line(error)}") from None
     told = {name: str(given[name]) for name in _TOLD if given.get(name)}
     who = f"{quote(told.pop('user'), safe='')}@" if "user" in told else ""
     where, name = "", quote(told.pop("dbname", ""), safe="")

@@ -164,7 +164,7 @@ class PostgresJournal:
                 return await ask()
             except Gone as error:
                 if loop.time() > until:
-                    raise JournalFailed(f"the database is gone: {error}") from None
+                    raise JournalFailed(f"the database cannot be reached: {error}") from None
                 await asyncio.sleep(min(0.2, self._lease / 10))
             except Refused as error:
                 raise JournalFailed(f"PostgreSQL refuses: {error}") from None
@@ -189,7 +189,7 @@ class PostgresJournal:
         if not got.epoch and create and got.owner == token:
             got = await self._patiently(lambda: self._database.claim(run, token, self._lease, create=False))
         if not got.epoch and create:
-            raise JournalFailed(f"there is a run {run} already in {self.name}")
+            raise JournalFailed(f"there already is a run {run} in {self.name}")
         if not got.epoch and got.owner is None:
             raise UnknownRun(f"no run {run!r} in {self.name}")
         if not got.epoch and got.left <= 0:  # it was released, or expired, just after the refusal
@@ -197,7 +197,7 @@ class PostgresJournal:
         if not got.epoch:
             who = (got.owner or "").partition("#")[0]
             raise RunHeld(
-                f"run {run} is being written by another process ({who}); if that has died, it is free in "
+                f"run {run} is being written by another process ({who}); if that process has died, the run is free in "
                 f"{max(got.left, 0.0):.0f} s"
             )
         claim = Claim(run, owner, got.epoch)
@@ -224,7 +224,7 @@ class PostgresJournal:
         line = self._lines.pop(claim.run)
         self._inboxes.pop(claim.run, None)
         if line.error is None:
-            line.error = ClaimLost(f"run {claim.run} is not ours to write")
+            line.error = ClaimLost(f"run {claim.run} is not claimed by this process and cannot be written")
         with contextlib.suppress(Gone, Refused):  # then its lease expires
             await self._database.release(claim.run, claim.epoch)
 
@@ -279,7 +279,7 @@ class PostgresJournal:
     def _line_of(self, claim: Claim) -> Line:
         line = self._lines.get(claim.run)
         if line is None or line.claim is not claim:
-            raise ClaimLost(f"run {claim.run} is not ours to write")
+            raise ClaimLost(f"run {claim.run} is not claimed by this process and cannot be written")
         return line
 
     # --- records

@@ -78,31 +78,31 @@ def refusal(where: str, error: Exception) -> str:
     import psycopg
 
     primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    said = f"PostgreSQL at {where} refuses, or was lost: {primary or ' '.join(str(error).split())}"
+    said = f"PostgreSQL at {where} refused, or the connection was lost: {primary or ' '.join(str(error).split())}"
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         return f"{said}: docs/deployment.md has the rights that a role needs, for its owner to grant"
     if isinstance(error, psycopg.errors.DuplicateTable | psycopg.errors.DuplicateSchema):
-        return f"{said}: the schema `scaffold` there was made by something else, use another database"
+        return f"{said}: its schema `scaffold` was made by another program; use another database"
     return said
 
 
 async def _check(connection: AsyncConnection[tuple[object, ...]], where: str, *, migrate: bool) -> None:
     encoding = await _one(connection, "SHOW server_encoding")
     if encoding != "UTF8":
-        raise BadInput(f"the database {where} is encoded in {encoding}: make one with ENCODING 'UTF8'")
+        raise BadInput(f"the database {where} has the encoding {encoding}: create one with ENCODING 'UTF8'")
     known = migrations()
     newest = known[-1].version
     version, compatible = await _version(connection)
     if compatible > newest:
         raise BadInput(
-            f"the tables in {where} are of version {version}, which needs a newer scaffold (this one knows up to "
-            f"{newest}): upgrade it"
+            f"the tables in {where} have version {version}, but this scaffold knows versions up to {newest}: upgrade "
+            "scaffold"
         )
     if version < newest:
         if not migrate:
             raise BadInput(
-                f"the tables in {where} are of version {version}, and {newest} is wanted: "
-                "run `scaffold database migrate` as their owner"
+                f"the tables in {where} have version {version}, but version {newest} is needed: run `scaffold "
+                "database migrate` as their owner"
             )
         await _migrate(connection, known, where)
 
@@ -136,8 +136,8 @@ async def _migrate(connection: AsyncConnection[tuple[object, ...]], known: list[
                     )
     except errors.InsufficientPrivilege as error:
         raise BadInput(
-            f"the tables in {where} are not there or not up to date, and this role may not change that: "
-            f"run `scaffold database migrate` as their owner ({error.diag.message_primary})"
+            f"the tables in {where} are missing or out of date, and this role may not change them: run `scaffold "
+            f"database migrate` as their owner ({error.diag.message_primary})"
         ) from None
     finally:
         await connection.execute("SELECT pg_advisory_unlock(%s)", (_LOCK,))

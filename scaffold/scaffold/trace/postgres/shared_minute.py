@@ -88,4 +88,4 @@ class SharedMinute:
         try:
             return await asking
         except (Gone, Refused, JournalFailed) as error:
-            raise BackendUnavailable(f"the shared limit cannot be asked for: {error}") from None
+            raise BackendUnavailable(f"the shared limit cannot be read: {error}") from None

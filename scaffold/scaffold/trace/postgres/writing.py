@@ -87,7 +87,7 @@ class Line:
 
 def lost(claim: Claim) -> ClaimLost:
     """Return the error for a run that another process has taken over."""
-    return ClaimLost(f"run {claim.run} was taken over by another process: the lease of {claim.owner} ran out")
+    return ClaimLost(f"run {claim.run} was taken over by another process, because the lease of {claim.owner} ran out")
 
 
 class Writing:
@@ -239,7 +239,7 @@ class Writing:
                 await self._store_once(batch, durable=durable)
             except Gone as error:
                 if loop.time() > until:
-                    self._fail(batch, f"the database is gone: {error}")
+                    self._fail(batch, f"the database cannot be reached: {error}")
                     return
                 for line, _ in batch:
                     line.restarts = -1  # the outcome of the statement is unknown
@@ -292,7 +292,7 @@ class Writing:
     async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str, *, durable: bool) -> None:
         """Store each run's records separately, so that one run cannot block the others."""
         if len(parts) == 1:
-            self._fail(parts, f"PostgreSQL will not store it: {why}")
+            self._fail(parts, f"PostgreSQL refuses to store it: {why}")
             return
         for part in parts:
             await self._store([part], durable=durable)

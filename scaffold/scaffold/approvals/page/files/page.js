@@ -63,7 +63,7 @@ function countdown(tag, className, expires) {
 
 async function ask(path, options) {
   const reply = await fetch(path, options).catch(() => {
-    throw new Error("Nobody answers: is `scaffold approvals serve` still running?");
+    throw new Error("No answer: is `scaffold approvals serve` still running?");
   });
   const type = reply.headers.get("content-type") || "";
   const said = type.startsWith("application/json") ? await reply.json() : { error: await reply.text() };
@@ -99,7 +99,7 @@ async function loadList() {
   live(news.readyState === EventSource.OPEN);
   Object.assign(state, { items: said.items, found: said.found });
   at("who").textContent = plain("as " + said.person);
-  at("count").textContent = said.all === 0 ? "nothing waits" : said.all + (said.all === 1 ? " waits" : " wait");
+  at("count").textContent = said.all === 0 ? "nothing waiting" : said.all + " waiting";
   document.title = (said.all ? "(" + said.all + ") " : "") + "Approvals";
   showFaults(Object.entries(said.faults).map(([run, fault]) => "run " + run + ": " + fault));
   showList(said);
@@ -199,11 +199,11 @@ async function freshen() {
   const item = state.items.find((each) => place(each) === state.chosen);
   if (item && state.shown && item.state === state.shown.state) return;
   if (item || state.shown) await show({ run, id });
-  else if (state.chosen === wanted) showGone("It waits no more.");
+  else if (state.chosen === wanted) showGone("It is no longer waiting.");
 }
 
 function showNothing(all) {
-  at("detail").replaceChildren(element("p", "empty", all ? "Choose what to look at: j, or a click." : "Nothing waits for a person."));
+  at("detail").replaceChildren(element("p", "empty", all ? "Choose an item: press j, or click one." : "Nothing is waiting for a person."));
 }
 
 function showGone(why) {
@@ -217,12 +217,12 @@ function render(said) {
   const { detail, shown } = said;
   const again = state.drawn === place(said); // then whoever reads stays where they are
   const top = at("detail").scrollTop, button = at("detail").querySelector(".actions button:focus");
-  const parts = [element("p", "kind", { plan: "Approval of a plan", action: "Approval of an action", observation: "Release of what came back", question: "A question" }[said.kind] || said.kind),
+  const parts = [element("p", "kind", { plan: "Approval of a plan", action: "Approval of an action", observation: "Release of a result", question: "A question" }[said.kind] || said.kind),
     element("h2", "", said.title), facts(said), buttons(said)];
   const section = (title, ...inside) => { if (inside.length) parts.push(element("h3", "", title), ...inside); };
   section("Why you are asked", ...(detail.reasons || []).map((reason) => element("p", "", sentence(reason))));
   section(shown.calls.length > 1 ? "The exact calls" : "The exact call", ...shown.calls.flatMap(call));
-  if ("value" in shown) section("What came back", element("pre", "call", shown.value));
+  if ("value" in shown) section("What it returned", element("pre", "call", shown.value));
   if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
   if (said.dossier.reason) section("What the planner says it is for", element("p", "", said.dossier.reason));
   if (said.dossier.change) section("Against " + said.dossier.change.since, difference(said.dossier.change.lines));
@@ -248,11 +248,11 @@ function facts(said) {
 
 function buttons(said) {
   const row = element("div", "actions");
-  if (said.settled) row.append(element("p", "note", "Answered. The run takes it in at once if it waits, else when it is resumed."));
+  if (said.settled) row.append(element("p", "note", "Answered. The run uses it at once if it is waiting, else when it is resumed."));
   else if (said.state === "expired") row.append(element("p", "note", "Expired, which means no."));
-  else if (!said.may) row.append(element("p", "note", "Not yours to answer."));
-  else if (said.wants_key && !said.signs) row.append(element("p", "note", "Your key is wanted: start the page with --as NAME=KEY."));
-  else if (said.said) row.append(element("p", "note", "You have answered. Others have to as well."));
+  else if (!said.may) row.append(element("p", "note", "You may not answer this."));
+  else if (said.wants_key && !said.signs) row.append(element("p", "note", "Your key is needed: start the page with --as NAME=KEY."));
+  else if (said.said) row.append(element("p", "note", "You have answered. Others must answer too."));
   else {
     const make = (label, className, granted) => {
       const button = element("button", className, label);
@@ -377,7 +377,7 @@ at("find").addEventListener("input", () => { state.from = 0; load(); });
 setInterval(tick, 1000);
 
 const news = new EventSource("/api/news");
-const live = (on) => { at("live").textContent = on ? "live" : "out of touch"; at("live").classList.toggle("off", !on); };
+const live = (on) => { at("live").textContent = on ? "live" : "not connected"; at("live").classList.toggle("off", !on); };
 news.addEventListener("open", () => live(true));
 news.addEventListener("error", () => {
   live(false);
