@@ -60,6 +60,15 @@ def test_a_trace_is_shown_in_part(audit: Command) -> None:
     assert [line.split()[0] for line in after.splitlines()] == ["21", "22"]
 
 
+def test_what_is_looked_for_is_found_as_it_was_said(solve: Command) -> None:
+    """Quotes, line ends and accents, however the trace writes them; a piece of its JSON is found too."""
+    said = 'Pay "Zo\u00eb"\nC:\\bank'
+    Path("asked.yaml").write_text(f"prompt: {json.dumps(said)}\nplanner: tools:paying\nactions: [tools:pay]\n")
+    assert solve("solve", "asked.yaml")[0] == 0
+    for part in ('pay "zo\u00eb"', 'Zoe\u0308"\nC:', "c:\\bank", '"prompt":"Pay'):
+        assert len(solve("audit", "show", "last", "--with", part)[1].splitlines()) == 1, part
+
+
 def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: Evidence, tmp_path: Path) -> None:
     """A kind that there is none of, a damaged trace, content that is no file: each is named."""
     status, _, err = audit("show", "last", "--kind", "bogus")

@@ -40,6 +40,7 @@ class Filter:
 
     def __call__(self, link: Link) -> bool:
         """Whether an event passes."""
+        from scaffold.trace.pruning import folded, spellings
         from scaffold.vocabulary.events import encode
 
         event = link.event
@@ -51,7 +52,8 @@ class Filter:
         if not self.text:
             return True
         said = encode(event) + (link.content.body if link.content is not None else b"")
-        return self.text.casefold() in said.decode(errors="replace").casefold()
+        written = folded(said.decode(errors="replace"))  # JSON: quotes and line ends are escaped in it
+        return any(form in written for form in spellings([self.text]))
 
 
 @click.command()

@@ -151,10 +151,11 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
 def spellings(words: Sequence[str]) -> list[str]:
     """Return how words may stand in content, folded: as they are, or as JSON within a text writes them."""
     written = [json.dumps(each, ensure_ascii=ascii_only)[1:-1] for each in words for ascii_only in (False, True)]
-    return list(dict.fromkeys(map(_folded, [*words, *written])))
+    return list(dict.fromkeys(map(folded, [*words, *written])))
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """Return a text in one case and one normal form."""
     return normalize("NFC", text).casefold()
 
 
@@ -187,7 +188,7 @@ def mentions(value: object, wanted: Sequence[str]) -> bool:
     """Whether a JSON value contains one of some words, which are spelled as `spellings` does."""
     match value:
         case str():
-            said = _folded(value)
+            said = folded(value)
             return any(each in said for each in wanted)
         case dict():
             return any(mentions(each, wanted) for pair in value.items() for each in pair)
