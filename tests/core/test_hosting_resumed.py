@@ -169,7 +169,10 @@ from scaffold.trace.files import FileJournal
 folder = Path(sys.argv[1])
 
 
-@action(effect="irreversible")
+resume, dies_at, *moves = sys.argv[2:]
+
+
+@action(effect="irreversible", identity=("invoice",))
 def pay(invoice: str) -> str:
     with (folder / "paid.txt").open("a") as file:
         file.write(invoice + chr(10))
@@ -177,34 +180,49 @@ def pay(invoice: str) -> str:
 
 
 def reach(point):
-    if point == "action.outcome:after" and len(sys.argv) > 3:
+    if point == dies_at:
         os._exit(9)
 
 
 async def main():
     journal, outside = FileJournal(folder / "runs"), Surroundings(reach=reach)
-    resume = sys.argv[2] if sys.argv[2] != "-" else ""
     gate = Gate(actions=[pay], monitors=["rules"], journal=journal, surroundings=outside)
-    async with gate.run("pay i1", resume=resume) as run:
+    async with gate.run("pay i1", resume="" if resume == "-" else resume) as run:
         print(run.id, flush=True)
-        print((await run.act("pay", {"invoice": "i1"})).value)
+        for move in moves:
+            if move == "think":
+                await run.think("I had better look again.")
+            else:
+                print((await run.act("pay", {"invoice": move})).value)
 
 
 asyncio.run(main())
 """
 
 
+def host(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Begin or resume a run in another process, which may die at a point."""
+    line = [sys.executable, "-c", HOST, str(folder), *words]
+    return subprocess.run(line, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("before", [["think"], ["i2"], ["think", "i2"]], ids=" ".join)
+def test_what_a_host_was_about_to_do_when_it_died_it_may_do_later(tmp_path: Path, before: list[str]) -> None:
+    """The invoice was taken and its proposal lost: the resumed run does something else first, then pays it."""
+    killed = host(tmp_path, "-", "identity:after", "i1")
+    assert killed.returncode == 9
+    again = host(tmp_path, killed.stdout.split()[0], "", *before, "i1")
+    paid = [move for move in (*before, "i1") if move != "think"]
+    assert again.stdout.splitlines()[1:] == [f"paid {invoice}" for invoice in paid], again.stderr
+    assert (tmp_path / "paid.txt").read_text().split() == paid
+
+
 def test_a_host_killed_before_it_heard_is_told_and_pays_once(tmp_path: Path) -> None:
     """The outcome is on disk, the process is gone: its successor makes the same call, and is given what came of it."""
-
-    def host(*words: str) -> subprocess.CompletedProcess[str]:
-        line = [sys.executable, "-c", HOST, str(tmp_path), *words]
-        return subprocess.run(line, capture_output=True, text=True, check=False)
-
-    killed = host("-", "die")
+    killed = host(tmp_path, "-", "action.outcome:after", "i1")
     assert killed.returncode == 9
     run = killed.stdout.split()[0]
-    again = host(run)
+    again = host(tmp_path, run, "", "i1")
     assert again.stdout.splitlines()[1:] == ["paid i1"], again.stderr
     assert (tmp_path / "paid.txt").read_text() == "i1\n"
     said = verify_run(tmp_path / "runs" / run)

@@ -294,8 +294,14 @@ def test_leave_to_do_it_is_no_word_that_it_happened(folder: Folder) -> None:
 @pytest.mark.parametrize("lives", [False, True])
 def test_only_what_has_not_begun_waits_for_its_run(status: str, *, lives: bool) -> None:
     """What is known not to have happened may be done elsewhere at once, though its run goes on with other things."""
-    fate = fate_of("r", "0", Act("i1", status), [], lives=lives)
+    fate = fate_of("r", "0", Act("i1", status), [], identity="i1", lives=lives)
     assert fate == (Holder("r", "0", "under way") if lives and not status else None)
+
+
+@pytest.mark.parametrize("status", ["", "intended", "unknown", "performed"])
+def test_what_a_run_does_with_something_else_at_that_key_takes_nothing(status: str) -> None:
+    """Its proposal was lost in a crash, and the resumed run went another way."""
+    assert fate_of("r", "0", Act("i2", status), [], identity="i1", lives=True) is None
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["among others", "apart"])

@@ -138,7 +138,9 @@ def word_on(key: str, digest: str, said: Sequence[Answer]) -> Answer | None:
     return next((each for each in words if each.granted), words[0] if words else None)
 
 
-def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, lives: bool) -> Holder | None:
+def fate_of(
+    run: str, key: str, act: Act | None, said: Sequence[Answer], *, identity: str, lives: bool
+) -> Holder | None:
     """Return what became of the holder of an identity; None if it has done nothing and will not go on.
 
     Args:
@@ -146,8 +148,11 @@ def fate_of(run: str, key: str, act: Act | None, said: Sequence[Answer], *, live
         key: the action's key in that run.
         act: what its trace says of that action; None if nothing.
         said: the answers in its inbox.
+        identity: what it holds.
         lives: a process is writing the run, or may be.
     """
+    if act is not None and act.identity not in ("", identity):
+        return None  # after a crash that lost the proposal, the resumed run did something else at that key
     status = "" if act is None else act.status
     if act is not None and status in {"intended", "unknown"}:
         if status == "intended" and lives:
@@ -238,7 +243,7 @@ class Identities:
     def _standing(self, identity: str, run: str, key: str) -> Holder | None:
         with self._opened(_PATIENCE_MS) as index:
             row = index.execute(_LOOK, (identity,)).fetchone()
-        return None if row is None or row[1:] == (run, key) else self._fate(*row[1:])
+        return None if row is None or row[1:] == (run, key) else self._fate(identity, *row[1:])
 
     def _take(self, identity: str, run: str, key: str) -> Holder | None:
         """Take it if it is free, ours, or its holder is found to have done nothing and has not come back since."""
@@ -250,12 +255,12 @@ class Identities:
                     # The count of takes shows whether the holder has come back since.
                     index.execute(_RETAKE, (identity, run, key, row[0] + 1 if row else 1))
                     return None
-            fate = self._fate(*row[1:])
+            fate = self._fate(identity, *row[1:])
             if fate is not None:
                 return fate
             stale = row
 
-    def _fate(self, run: str, key: str) -> Holder | None:
+    def _fate(self, identity: str, run: str, key: str) -> Holder | None:
         """Return what became of a holder; None if it has done nothing and will not go on."""
         folder = self._root / run
         lives = _is_locked(folder / _SPINE)  # asked first: a dead run writes no more
@@ -265,7 +270,7 @@ class Identities:
             act = acts_in(self._read(folder)).get(key)
         except msgspec.MsgspecError as error:
             return Holder(run, key, "unknown", f"its trace cannot be read: {error}")
-        return fate_of(run, key, act, self._inbox(run), lives=lives)
+        return fate_of(run, key, act, self._inbox(run), identity=identity, lives=lives)
 
     # --- the file
 

@@ -76,7 +76,8 @@ class Identities:
         if self._journal is None or not identity:
             return ""
         try:
-            return _said(await self._journal.holder(self._recorder.claim, identity, key))
+            holder = await self._journal.holder(self._recorder.claim, identity, key)
+            return "" if self._is_left_over(holder, identity) else _said(holder)
         except BadInput as error:
             return str(error)
         except JournalFailed as error:
@@ -92,14 +93,24 @@ class Identities:
         if self._journal is None or not identity:
             return ""
         self._reach("identity:before")
+        claim = self._recorder.claim
         try:
-            said = _said(await self._journal.hold(self._recorder.claim, identity, key))
+            holder = await self._journal.hold(claim, identity, key)
+            if holder is not None and self._is_left_over(holder, identity):
+                await self._journal.free(claim, identity, holder.key)
+                holder = await self._journal.hold(claim, identity, key)
         except BadInput as error:
             return str(error)
         except JournalFailed as error:
             raise Unavailable(str(error)) from error
         self._reach("identity:after")
-        return said
+        return _said(holder)
+
+    def _is_left_over(self, holder: Holder | None, identity: str) -> bool:
+        """Whether the thing is held for a proposal of this run that a crash lost, and that was not made again."""
+        if holder is None or holder.run != self._recorder.claim.run or holder.how != "under way":
+            return False
+        return self._state.acted_on(holder.key) != identity
 
     async def give_back(self, call: ActionCall, key: str) -> None:
         """Free the thing after a call that did not happen. If this fails, the next run to ask finds it free."""

@@ -361,6 +361,11 @@ class RunState:
                     key=key, name=name, arguments=arguments, status="refused", reason=reason, cost=cost
                 )
 
+    def acted_on(self, key: str) -> str:
+        """Return the identity of the action under way at a key; empty if there is none."""
+        progress = self.progress.get(key)
+        return "" if progress is None or progress.action is None else self._identity(progress.action)
+
     def _identity(self, summary: ActionSummary) -> str:
         spec = self._specs.get(summary.name)
         if spec is None or not spec.identity:

@@ -359,7 +359,7 @@ class PostgresJournal:
         if self._apart:
             return None
         taken = await self._patiently(lambda: self._database.taken(identity))
-        return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(taken)
+        return None if taken is None or taken[:2] == (claim.run, key) else await self._fate(identity, taken)
 
     async def hold(self, claim: Claim, identity: str, key: str) -> Holder | None:
         """Take a thing to act on; if somebody else has it, return who."""
@@ -370,7 +370,7 @@ class PostgresJournal:
                 return None
             since = None
             if taken.run:  # else it was freed while we looked
-                fate = await self._fate(taken)
+                fate = await self._fate(identity, taken)
                 if fate is not None:
                     return fate
                 since = taken
@@ -385,7 +385,7 @@ class PostgresJournal:
         """Record a person's word on an action of a run whose trace is gone; return whether it held anything."""
         return self.archive.settle_gone(run, key, happened=happened)
 
-    async def _fate(self, taken: Taken) -> Holder | None:
+    async def _fate(self, identity: str, taken: Taken) -> Holder | None:
         """Return what became of a holder; None if it has done nothing and cannot go on.
 
         A holder that is passed over must be fenced first, or a process that was only suspended could still act.
@@ -405,7 +405,8 @@ class PostgresJournal:
         except msgspec.MsgspecError as error:
             return Holder(taken.run, taken.key, "unknown", f"its trace cannot be read: {error}")
         said = await self._patiently(lambda: self._database.answers([taken.run]))
-        return fate_of(taken.run, taken.key, act, _answers(each for _, each in said), lives=not fenced)
+        answers = _answers(each for _, each in said)
+        return fate_of(taken.run, taken.key, act, answers, identity=identity, lives=not fenced)
 
     # --- being told, and telling
 
