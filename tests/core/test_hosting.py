@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, cast
 import anyio
 import pytest
 
-from scaffold import Budget, Gate, Goal, Plan, Planned, Planning, Task, Verdict, act, action, together
+from scaffold import Budget, Gate, Goal, Plan, Planned, Planning, Task, Verdict, act, action, think, together
 from scaffold.errors import (
     ActionFailed,
     ActionRefused,
     BadInput,
     BudgetSpent,
     OutcomeUnknown,
+    PlannerError,
     RunEnding,
     StepRefused,
     Stopped,
@@ -181,6 +182,94 @@ async def test_one_of_our_planners_can_do_a_part(world: World) -> None:
     gate = gate_of(world, backends={"default": Scripted("ok")})
     async with gate.run(TASK) as run:
         assert await run.drive(both()) == ("seen a", "seen b")
+
+
+async def test_a_planner_within_a_host_keeps_to_the_runs_concurrency(world: World) -> None:
+    """Branches of its `together` are carried out as many at a time as the task says."""
+    under_way = most = 0
+
+    @action(effect="read")
+    async def slow(at: int) -> int:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.01)
+        under_way -= 1
+        return at
+
+    def wide() -> Planning[list[int]]:
+        seen = yield from together(*(act("slow", {"at": at}) for at in range(12)))
+        return [each.value for each in seen]
+
+    gate = Gate(actions=[slow], monitors=["rules"], journal=world.journal)
+    async with gate.run(Task(prompt="look", concurrency=3)) as run:
+        assert await run.drive(wide()) == list(range(12))
+        assert most == 3
+        assert await run.drive(wide()) == list(range(12))
+
+
+async def test_an_error_of_a_branch_reaches_its_planner_within_a_host(world: World) -> None:
+    """`together` waits for all branches, then raises the first failed one's error where its planner can catch it."""
+
+    def branch(at: int) -> Planning[str]:
+        seen = yield from act("look", {"at": f"{at}"})
+        if at:
+            raise ValueError(f"{at} is no good")
+        return str(seen.value)
+
+    def catching() -> Planning[str]:
+        try:
+            yield from together(*map(branch, range(3)))
+        except ValueError as error:
+            return f"caught: {error}"
+        return "nothing to catch"
+
+    async with gate_of(world).run(TASK) as run:
+        assert await run.drive(catching()) == "caught: 1 is no good"
+    assert len(world.done) == 3
+
+
+async def test_what_is_no_move_is_named_within_a_host_too(world: World) -> None:
+    """A forgotten `from` or star is an error that says so, not an answer of None."""
+
+    def without_from() -> Any:
+        return (yield act("look", {"at": "a"}))
+
+    def without_star() -> Any:
+        return (yield from together(act("look", {"at": at}) for at in "ab"))  # type: ignore[misc]  # the mistake
+
+    def with_a_text() -> Any:
+        return (yield from together("look"))  # type: ignore[call-overload]  # the mistake
+
+    async with gate_of(world).run(TASK) as run:
+        for mistake, said in (
+            (without_from(), "yield from"),
+            (without_star(), "a star stands before the brackets"),
+            (with_a_text(), "was given a str"),
+            ("look", "a planner is a generator function"),
+        ):
+            with pytest.raises(PlannerError, match=said):
+                await run.drive(cast("Planning[Any]", mistake))
+    assert not world.done
+
+
+async def test_a_host_that_gives_up_on_a_planner_ends_its_moves(world: World) -> None:
+    """Nothing of a planner goes on once its caller is cancelled, and its clean-up runs."""
+    cleaned = []
+
+    def cleaning() -> Planning[None]:
+        try:
+            yield from together(*(think("solve", f"{at}") for at in range(3)))
+        finally:
+            cleaned.append(True)
+
+    backend = Scripted("ok", delay=60)
+    async with gate_of(world, backends={"default": backend}).run(TASK) as run:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(run.drive(cleaning()), 0.1)
+        assert cleaned
+        assert backend.closed == len(backend.requests) == 3
+        assert (await run.act("look", {"at": "a"})).value == "seen a"
 
 
 async def test_failures_have_their_kinds(world: World) -> None:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from scaffold import errors
 from scaffold.machinery.cancelling import Cuttable, to_its_end
 from scaffold.machinery.driving.recalling import Recalling, Told, retold, said_bytes
-from scaffold.machinery.driving.replay import asked_by
+from scaffold.machinery.driving.replay import asked_by, deliver
 from scaffold.machinery.driving.run import Run
 from scaffold.machinery.gating.gate import PlanOnly, call_asked
 from scaffold.machinery.gating.people import Parked
 from scaffold.machinery.gating.permissions import HOST
-from scaffold.machinery.interpreter import Frame, Pending
+from scaffold.machinery.interpreter import Frame, Interpreter, Pending
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
-from scaffold.vocabulary.moves import Act, Note, Options, Think, Together
+from scaffold.vocabulary.moves import Act, Note, Options, Think
 from scaffold.vocabulary.plan import as_call
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import once
@@ -182,27 +182,54 @@ class Hosted:
         return thought
 
     async def drive(self, planning: Planning[T]) -> T:
-        """Carry out the moves of a generator as part of this run; return what it returns."""
-        value: Any = None
-        error: errors.MoveError | None = None
-        while True:
-            try:
-                move = planning.send(value) if error is None else planning.throw(error)
-            except StopIteration as stop:
-                result: T = stop.value
-                return result
-            value, error = None, None
-            try:
-                value = await (self._together(move) if isinstance(move, Together) else self.make(move))
-            except errors.MoveError as raised:
-                error = raised
+        """Carry out a planner as part of this run, up to `task.concurrency` moves at once; return what it returns.
 
-    async def _together(self, move: Together) -> tuple[Any, ...]:
-        ended = await asyncio.gather(*(self.drive(branch) for branch in move.branches), return_exceptions=True)
-        for result in ended:
-            if isinstance(result, BaseException):
-                raise result
-        return tuple(ended)
+        Raises:
+            PlannerError: the planner yields what is no move.
+            Exception: whatever else the planner raises.
+            RunEnding: the run is over or paused.
+        """
+        self._must_be_at_home()
+        interpreter = Interpreter(planning)
+        others: set[asyncio.Task[None]] = set()
+        failed: list[Exception] = []
+
+        async def work() -> None:
+            while not failed and (pending := interpreter.next()) is not None:
+                if interpreter.has_ready() and len(others) + 1 < self._run.task.concurrency:
+                    other = asyncio.create_task(work())
+                    others.add(other)
+                    other.add_done_callback(others.discard)
+                try:
+                    await self._make_for(interpreter, pending)
+                except Exception as error:  # noqa: BLE001 - raised below, once what is under way has ended
+                    failed.append(error)
+
+        try:
+            await work()
+            while others:
+                await asyncio.wait(others)
+        finally:
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            interpreter.close()
+        if failed:
+            raise failed[0]
+        if not interpreter.done:
+            raise errors.Unavailable(f"a move after {interpreter.latest} was cancelled from within")
+        if interpreter.error is not None:
+            raise interpreter.error
+        result: T = interpreter.result
+        return result
+
+    async def _make_for(self, interpreter: Interpreter, pending: Pending) -> None:
+        """Carry out a move of a planner, and send it the outcome."""
+        try:
+            outcome = await self.make(pending.move)
+        except errors.MoveError as error:
+            outcome = error
+        deliver(interpreter, pending, outcome)
 
     async def make(self, move: Move) -> Any:
         """Carry out one move in the caller's task; return its outcome.
