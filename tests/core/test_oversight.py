@@ -340,9 +340,14 @@ def test_resampling_is_capped(world: World, watcher: type[Watcher], resamples: i
     assert len(monitor.seen) == resamples + 1
 
 
-def test_suspicion_outlives_a_resample(world: World, watcher: type[Watcher]) -> None:
-    """The worst score over all tries raises the stakes of what is done afterwards."""
-    doubted = iter([Verdict(decision="resample", score=0.9, property="guilt")])
+@pytest.mark.parametrize(
+    "doubt",
+    [Verdict(decision="resample", score=0.9, property="guilt"), Verdict(decision="resample", feedback="odd")],
+    ids=["with a score", "without a score"],
+)
+def test_suspicion_outlives_a_resample(world: World, watcher: type[Watcher], doubt: Verdict) -> None:
+    """The worst suspicion over all tries raises the stakes of what is done afterwards."""
+    doubted = iter([doubt])
     steps = watcher(lambda _: next(doubted, ALLOW), name="steps", watches=frozenset({"step"}))
     plans = watcher(name="plans", watches=frozenset({"plan"}))
 

@@ -148,7 +148,7 @@ class RunState:
         actions: the result of each action.
         verdicts: verdicts stricter than `allow`.
         partial: the run's answer if it is cut short.
-        suspicion: worst score over resampled tries so far.
+        suspicion: worst score over resampled tries so far; one drawn again without a score counts in full.
         visibility: how much of a backend's reasoning can be read, by backend and model, if its replies showed something
             else than its profile says.
         corrections: number of such corrections.
@@ -484,8 +484,8 @@ class RunState:
             for verdict in msgspec.convert(_json.decode(body)["verdicts"], tuple[Verdict, ...]):
                 if verdict.status == "ok":
                     progress.verdicts[event.subject, event.digest, verdict.monitor, verdict.settings] = verdict
-                if verdict.score is not None and _drew_again(event, verdict):
-                    self.suspicion = max(self.suspicion, verdict.score)
+                if _drew_again(event, verdict):
+                    self.suspicion = max(self.suspicion, verdict.score or 1.0)
                 if verdict.decision != "allow" or verdict.status != "ok":
                     self.verdicts.append(_summary(event, verdict))
         else:
