@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from tests.approvals.conftest import revising
 
-from scaffold import Plan, Planned, Planning, Task, act, propose, think
+from scaffold import Plan, Planned, Planning, Task, act, ask, propose, think
 from scaffold.approvals.queue import Queue
 from scaffold.approvals.webhook import Secret
 from scaffold.cli import main
@@ -152,6 +152,54 @@ def test_a_question_is_found_by_all_that_it_asks(office: Office, serve: Serve) -
         assert found("invoice: i1") == found("CENTS: 940") == [plan.run]
         assert found("at last") == found(office.asked(action)["id"]) == [action.run]
         assert found("i2") == []
+
+
+def test_the_list_says_what_each_question_is_and_who_has_a_say(office: Office, serve: Serve) -> None:
+    """A call with its arguments, calls of a plan by their number, a fact by its words; who may answer, and who has."""
+
+    def posting(_: Task) -> Planning[Any]:
+        return (yield from act("post", {"text": "long " * 50}))
+
+    def planning(_: Task) -> Planning[Any]:
+        calls = [Planned("pay", {"invoice": f"i{number}"}) for number in range(3)]
+        return (yield from propose(Plan([*calls, Planned("look", {"at": "acme"})])))
+
+    def asking(_: Task) -> Planning[Any]:
+        return (yield from ask("How many?", "the order", returns=int))
+
+    paying = office.wait(approvers=["ann", "ben"], needs=2)
+    plan, fact, long = office.wait(planning), office.wait(asking), office.wait(posting)
+    page = serve("ann", "ben", "cy")
+
+    def listed(person: str, start: str = "0") -> dict[str, Any]:
+        with page.client(person) as client:
+            items = client.get("/api/queue", params={"from": start}).json()["items"]
+        return {each["run"]: each for each in items}
+
+    items = listed("ann")
+    assert items[paying.run]["what"] == "pay cents: 100, invoice: i1"
+    assert items[plan.run]["what"] == "plan: 3 \u00d7 pay, look"
+    assert items[fact.run]["what"] == "How many?"
+    assert (items[long.run]["what"][:15], items[long.run]["what"][-1]) == ("post text: long", "\u2026")
+    assert len(items[long.run]["what"]) == 160
+    assert [listed(person)[paying.run]["may"] for person in ("ann", "ben", "cy")] == [True, True, False]
+    assert [listed(person)[fact.run]["may"] for person in ("ann", "ben", "cy")] == [True] * 3
+    with page.client("ann") as client:
+        assert client.post(path_of(office, paying), json=said(office, paying)).status_code == 200
+        (asked,) = office.world.facts(fact, "question.asked")
+        path = f"/api/runs/{fact.run}/{asked['id']}"
+        told = client.get(path).json()
+        assert (told["kind"], told["signs"], told["wants_key"]) == ("question", False, False)
+        assert json.loads(told["shown"]["about"]) == ["the order"]
+        answer = {"digest": told["digest"], "granted": True, "value": "7"}
+        refused(client, path, {**answer, "value": "seven"}, 422, "not a whole number")
+        assert client.post(path, json=answer).status_code == 200
+        assert client.get("/nothing.js").status_code == 404
+    assert [listed(person)[paying.run]["said"] for person in ("ann", "ben", "cy")] == [True, False, False]
+    assert office.agent(asking).resume_sync(fact.run).answer == 7
+    assert len(listed("ann", "1")) == 2
+    for odd in ("x", "-1", "\u00b2", "1" * 20, ""):
+        assert len(listed("ann", odd)) == 3, odd
 
 
 def test_a_question_comes_with_what_led_to_it(office: Office, serve: Serve) -> None:
