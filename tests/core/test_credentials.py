@@ -14,6 +14,7 @@ from tests.core.doing import doing
 
 from scaffold import Call, Credential, Scaffold, Task, action
 from scaffold.errors import TaskError
+from scaffold.wrapping.scrubbing import hiding
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
@@ -120,6 +121,13 @@ def test_it_is_hidden_where_it_comes_back_as_a_number(
     outcome = world.solve(doing("leak", at="x"), actions=[leak])
     assert outcome.answer == str({"at": "x", "cents": 100, "pin": "[BANK_TOKEN]"})
     assert str(pin) not in everything_in(world.folder)
+
+
+def test_of_two_of_which_one_begins_with_the_other_nothing_shows() -> None:
+    """In whatever order they are named, the longer one goes as a whole."""
+    named = {"hunter2-hunter2": "[one]", "hunter2-hunter2-more": "[two]"}
+    for secrets in (named, dict(reversed(named.items()))):
+        assert hiding(secrets)("hunter2-hunter2-more, hunter2-hunter2") == "[two], [one]"
 
 
 def test_a_missing_one_is_found_before_the_run_begins(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
