@@ -15,6 +15,7 @@ TOOLS = Toolbox(
     tool("scale", "Scales a service.", service="string", replicas="integer"),
     tool("order_item", "Orders an item.", item="string", quantity="integer"),
     tool("send_money", "Sends money to a person.", recipient="string", amount="number"),
+    tool("transfer_all", "Transfers money to several accounts.", payments="array"),
     tool("book_table", "Books a table.", restaurant="string", guests="integer"),
     tool("snooze_alarm", "Snoozes an alarm.", alarm="string", minutes="integer"),
 )
@@ -75,3 +76,40 @@ def test_each_who_is_named_gets_the_sum_that_is_said() -> None:
     sent = [("send_money", {"recipient": name, "amount": 3}) for name in ("Ann", "Bea")]
     assert refused(request, *sent) == 0
     assert refused(request, *sent, sent[0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept"),
+    [
+        ([("DE1", 400, ""), ("DE2", 500, "")], True),
+        ([("DE1", 400, ""), ("DE2", 500, ""), ("DE2", 500, "again")], False),
+        ([("DE1", 500, ""), ("DE2", 400, "")], False),
+    ],
+)
+def test_rows_of_one_call_are_effects_like_calls(rows: list[tuple[str, int, str]], *, kept: bool) -> None:
+    """None is there twice, whatever is noted with it, and each sum is for whom the request gives it."""
+    payments = [{"account": account, "cents": cents, "note": note} for account, cents, note in rows]
+    request = "Transfer 4.00 euros to account DE1 and 5.00 euros to account DE2."
+    assert refused(request, ("transfer_all", {"payments": payments})) == (0 if kept else 1)
+
+
+@pytest.mark.parametrize(
+    ("request_", "whom"),
+    [
+        ("Send 20 dollars to Ann and 30 dollars to Bob.", ("Ann", "Bob")),
+        ("Send 20 to ann@corp.example and 30 to bob@corp.example.", ("ann@corp.example", "bob@corp.example")),
+    ],
+)
+def test_a_sum_goes_to_whom_the_request_gives_it(request_: str, whom: tuple[str, str]) -> None:
+    """Both are said, and not of one another."""
+    for sums, found in (((20, 30), 0), ((30, 20), 2)):
+        made = [("send_money", {"recipient": name, "amount": amount}) for name, amount in zip(whom, sums, strict=True)]
+        assert refused(request_, *made) == found
+
+
+@pytest.mark.parametrize(
+    "request_", ["Send 20 to Ann and 30 to her brother.", "Send 20 to Ann and 30 to Ann.", "Send 30 of the 50 to Ann."]
+)
+def test_sums_that_are_given_otherwise_stand(request_: str) -> None:
+    """To the same person, or to somebody in other words."""
+    assert refused(request_, ("send_money", {"recipient": "Ann", "amount": 30 if "50" in request_ else 20})) == 0

@@ -13,6 +13,7 @@ from scaffold_monitors.entailment.flags import turned_round
 from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyond, explained, read
 from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.naming import misnamed
+from scaffold_monitors.entailment.pairs import crossed, repeated
 from scaffold_monitors.entailment.substitutes import substituted
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 from scaffold_monitors.entailment.wording import plain
@@ -62,6 +63,8 @@ def judge(situation: Situation, before: Before = NOTHING, reading: Reading | Non
             found += turned_round(call, situation)
             found += substituted(call, demand.clauses, situation)
             found += misnamed(call, demand.clauses, situation)
+            found += repeated(call)
+            found += crossed(call, situation)
             if place:
                 found += records.judge(call, demand.clauses, situation.calls[:place], situation)
                 found += unmet(call, demand.clauses, situation.calls[:place], situation)
