@@ -24,6 +24,8 @@ def test_a_solved_task_prints_its_answer_alone(scaffold: Scaffold) -> None:
 CHATTY = """
 from scaffold import act, action
 
+print("imported")
+
 
 @action(effect="reversible")
 def file(mail: str) -> str:
@@ -44,7 +46,11 @@ def test_what_ones_own_code_prints_is_no_part_of_the_answer(scaffold: Scaffold, 
     (folder / "own.yaml").write_text("prompt: x\nplanner: own:filing\nactions: [own:file]\n")
     ran = scaffold("solve", "own.yaml", "--json")
     assert ran.json["answer"] == "filed"
+    assert ran.err.startswith("imported\n")
     assert "on my way\nfiling 1\n" in re.sub(r"^\[.*\n", "", ran.err, flags=re.MULTILINE)
+    assert json.loads(scaffold("resume", "last", "--json").out)["answer"] == "filed"
+    (folder / "in.jsonl").write_text("{}\n")
+    assert scaffold("batch", "own.yaml", "--inputs", "in.jsonl").out == ""
     assert scaffold("audit", "key", "signing.key").status == 0
     ran = scaffold("solve", "own.yaml", "--key", "signing.key", "--heads-to", "stdout")
     assert ran.out.endswith("\nfiled\n")

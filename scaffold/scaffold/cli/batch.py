@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.aside import aside
 from scaffold.cli.many import outside_of
 from scaffold.cli.options import Signing, budget_option, by_name, changes_options, journal_at, key_option, runs_option
 from scaffold.cli.worker import engine_option
@@ -101,7 +102,8 @@ def batch(  # noqa: PLR0917 - click passes each by its name
         )
         outside = outside_of(journal, runner, key)
         if lines is not None:
-            items, what, prepare = _of_lines(tasks[0], lines, changes, shared, outside, foreground.shown)
+            with aside():
+                items, what, prepare = _of_lines(tasks[0], lines, changes, shared, outside, foreground.shown)
         else:
             items, what, prepare = _of_files(tasks, path, changes, shared, outside)
         with Results(path, what) as opened:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.aside import aside
 from scaffold.cli.options import answers_option, backends_option, journal_at, json_option, right_answers, runs_option
 from scaffold.cli.speech import count, json_text, plain
 
@@ -70,17 +71,19 @@ def estimate(  # noqa: PLR0917 - click passes each by its name
     journal = journal_at(runs)
     left_out = {journal.find(name) for name in (against,) if name}
     right = right_answers(journal, answers)
-    built = taskfile.build(
-        task,
-        taskfile.Changes(backends=backends, plan_only=True),
-        journal=journal,
-        oversample=samples,
-    )
+    with aside():
+        built = taskfile.build(
+            task,
+            taskfile.Changes(backends=backends, plan_only=True),
+            journal=journal,
+            oversample=samples,
+        )
     with built.document.locating():
         built.agent.check(built.task)
     known = [run for run in _runs_of(journal, built) if run not in left_out]
     if tries or not known:
-        known += asyncio.run(_try(built, tries or 1))
+        with aside():
+            known += asyncio.run(_try(built, tries or 1))
     measured = Measured().read(journal.folder(run) for run in known)
     if not measured.groups:
         from scaffold.errors import BadInput

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from scaffold.cli.aside import aside
 from scaffold.cli.batch import at_once_option
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.many import outside_of
@@ -96,11 +97,14 @@ def run(  # noqa: PLR0917 - click passes each by its name
     from scaffold.evaluation.suite import Suite
     from scaffold.taskfile import Changes, Shared
 
-    read = Suite(suite)
+    with aside():
+        read = Suite(suite)
     journal, shared = journal_at(runs, apart=True), Shared()
     with ManyRuns(display(read.count())) as foreground:
         runner = Runner(journal, foreground.shown, at_once=at_once, retry=retry, finish=read.finish)
-        templates = read.templates(shared, Changes(seed=seed), **outside_of(journal, runner, key))
+        outside = outside_of(journal, runner, key)
+        with aside():
+            templates = read.templates(shared, Changes(seed=seed), **outside)
         path = results or Path(f"{suite.stem}.results.jsonl")
         with Results(path, digest_of(read.what, seed, templates[0].inputs)) as opened:
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
+from scaffold.cli.aside import aside
 from scaffold.cli.foreground import Foreground
 from scaffold.cli.rows import spent, told
 from scaffold.cli.speech import count, line
@@ -74,7 +75,8 @@ class ManyRuns(Foreground["Lines | Bar"]):
 
     def drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work`; at a signal `runner` stops, or if it is not running yet, the work is cancelled."""
-        asyncio.run(self._drive(runner, work))
+        with aside():
+            asyncio.run(self._drive(runner, work))
 
     async def _drive(self, runner: Runner, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         working = asyncio.create_task(work())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.aside import aside
 from scaffold.cli.options import by_role, journal_at, json_option, run_argument, runs_option
 from scaffold.cli.speech import count, json_text, line, plain
 
@@ -56,7 +57,8 @@ def review(
     import asyncio
 
     journal = journal_at(runs)
-    found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
+    with aside():
+        found = asyncio.run(_reread(journal, journal.find(run), monitors, backends, out))
     if as_json:
         import msgspec
 

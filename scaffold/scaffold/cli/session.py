@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import sys
 import time
@@ -11,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scaffold.cli import ending
+from scaffold.cli.aside import aside
 from scaffold.cli.foreground import Foreground
 from scaffold.cli.options import runs_said
 from scaffold.cli.progress import display, guarded
@@ -85,7 +85,7 @@ class Session(Foreground[Any]):
         """
         began = time.monotonic()
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # what an action prints is no part of the answer
+            with aside():
                 outcome = asyncio.run(self._drive(agent, start, has_ended=has_ended))
         except asyncio.CancelledError:
             self.shown.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from scaffold.cli.aside import aside
 from scaffold.cli.options import (
     Signing,
     backends_option,
@@ -60,10 +61,11 @@ def solve(
         from scaffold.cli.session import Session
 
     with Session(journal_at(runs), key, verbose=verbose, as_json=as_json, words=words) as session:
-        with starting():
+        outside = session.outside(wait=wait)
+        with starting(), aside():
             from scaffold import taskfile
 
-            built = taskfile.build(task, taskfile.Changes(**said), **session.outside(wait=wait))
+            built = taskfile.build(task, taskfile.Changes(**said), **outside)
             with built.document.locating():
                 built.agent.check(built.task)
         return session.run(built.agent, lambda: built.agent.solve(built.task, config=built.config))
@@ -105,13 +107,14 @@ def resume(
     journal = journal_at(runs)
     found = journal.find(run)
     with Session(journal, key, verbose=verbose, as_json=as_json, words=words) as session:
-        with starting():
+        outside = session.outside(wait=wait)
+        with starting(), aside():
             from scaffold import taskfile
             from scaffold.assembly import read_start
             from scaffold.trace.folders import has_ended
 
             task, config = asyncio.run(_start(read_start(journal, found)))
-            agent = taskfile.rebuild(config, backends, **session.outside(wait=wait))
+            agent = taskfile.rebuild(config, backends, **outside)
             agent.check(task)
         return session.run(
             agent,
