@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from typing import Any
 
 import pytest
@@ -89,7 +90,15 @@ THINKING = [
         "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final<|message|>4 <|end|>",
         ("so", "4 <|end|>"),
     ),
+    (
+        "tags",
+        "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>[4]",
+        ("so", "[4]"),
+    ),
+    ("tags", "<|channel|>analysis<|message|>so<|end|><|start|>assistant<|channel|>final", ("so", "")),
     ("tags", "<|channel|>final<|message|>4", ("", "4")),
+    ("tags", "<|channel|>final <|constrain|>json<|message|>[4]", ("", "[4]")),
+    ("tags", f"<|channel|>final {'word ' * 20}<|messages", ("", f"<|channel|>final {'word ' * 20}<|messages")),
     ("tags", "<|channel|>final", ("", "<|channel|>final")),
     (
         "tags",
@@ -116,6 +125,14 @@ def test_think_tags_do_not_depend_on_how_text_is_cut(
         assert (reader.end().text, reader.end().reasoning) == (whole, "")
         return
     assert split(tags, cut(whole, places)) == expected
+
+
+def test_white_space_without_end_is_looked_at_once() -> None:
+    """A model that begins with nothing but line breaks, one at a time, costs no more for each of them."""
+    began = time.process_time()
+    assert split("tags", ["\n"] * 300_000 + ["<think>a</think>b"]) == ("a", "b")
+    assert split("tags", ["\n"] * 300_000 + ["b"]) == ("", "\n" * 300_000 + "b")
+    assert time.process_time() - began < 10
 
 
 def read(request: Request, *deltas: dict[str, Any], tags: ThinkTags = "none", stops: bool = False) -> list[Delta]:
