@@ -20,16 +20,16 @@ def check_gguf(path: Path) -> None:
     """
     try:
         if path.exists() and not (path.is_file() or path.is_dir()):  # reading a pipe would block
-            raise ModelFileError(f"{str(path)!r} is no file: a model is not read from a pipe or a device")
+            raise ModelFileError(f"{str(path)!r} is not a file: a model cannot be read from a pipe or a device")
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
         message = f"cannot read the model {str(path)!r}: {error.strerror}"
         raise ModelFileError(message) from error
     if start.startswith(b"version https://git-lfs"):
-        message = f"{str(path)!r} only points to a model: fetch it with 'git lfs pull'"
+        message = f"{str(path)!r} is only a pointer to a model (Git LFS): fetch the model with 'git lfs pull'"
         raise ModelFileError(message)
     if not start.startswith(_MAGIC):
         what = "is empty" if not start else f"begins with {start[:8]!r}, not with {_MAGIC!r}"
-        message = f"{str(path)!r} is no model in GGUF format: it {what}; download it again, or convert it"
+        message = f"{str(path)!r} is not a model in GGUF format: it {what}; download it again, or convert it"
         raise ModelFileError(message)

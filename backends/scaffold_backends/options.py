@@ -55,5 +55,5 @@ def threads_of(said: int | None, model: str) -> int | None:
     there = os.cpu_count() or 1
     if said is None or said <= there:
         return said
-    warnings.warn(f"threads is {said}, and there are {there} processors: {model} uses {there}", stacklevel=2)
+    warnings.warn(f"threads is {said}, but there are {there} processors: {model} uses {there}", stacklevel=2)
     return there

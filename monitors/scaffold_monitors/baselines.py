@@ -120,7 +120,7 @@ def fit(whose: Whose, rows: Sequence[Row], *, false_positives: float = FALSE_POS
     """
     rows = [row for row in rows if row.signals and all(math.isfinite(each) for each in row.signals.values())]
     if len(rows) < _LEAST:
-        raise BadInput(f"{len(rows)} answers of {':'.join(whose)} have signals: a baseline takes {_LEAST}")
+        raise BadInput(f"{len(rows)} answers of {':'.join(whose)} have signals, but a baseline needs {_LEAST}")
     names = tuple(sorted(set.intersection(*(set(row.signals) for row in rows))))
     known = [row for row in rows if row.wrong is not None]
     good = [row for row in known if not row.wrong]

@@ -101,7 +101,7 @@ class BudgetMonitor:
         spent = view.state if isinstance(view.state, Spent) else Spent()
         budget = view.task.budget.model_copy(update=spent.raised)
         if calls is None or (budget.actions is None and budget.usd is None):
-            return Verdict(decision="allow", status="abstain", rationale="no budget bounds this")
+            return Verdict(decision="allow", status="abstain", rationale="no budget limits this")
         unknown = next((call for call in calls if call.action not in view.actions), None)
         if unknown is not None:
             return unread(unknown.id, f"there is no action {unknown.action!r}")
@@ -109,11 +109,11 @@ class BudgetMonitor:
         lacking = []
         if budget.actions is not None and spent.actions + len(calls) > budget.actions:
             room = max(0, budget.actions - spent.actions)
-            lacking.append(f"{_actions(len(calls))}, and the budget has room for {room} more")
+            lacking.append(f"{_actions(len(calls))}, but the budget has room for {room} more")
         committed = spent.committed(subject.key)
         if budget.usd is not None and cost > 0 and committed + cost > budget.usd + _TOLERANCE:
             left = max(0.0, budget.usd - committed)
-            lacking.append(f"{cost:.2f} USD of actions, and the budget has {left:.2f} USD left")
+            lacking.append(f"{cost:.2f} USD of actions, but the budget has {left:.2f} USD left")
         if not lacking:
             return ALLOW
         needs = "the plan needs" if subject.kind == "plan" else "this needs"

@@ -73,7 +73,7 @@ class Dataflow(Follows):
         try:
             self._free = [Declassified.model_validate(each) for each in declassify]
         except ValidationError as error:
-            raise BadInput(f"the setting 'declassify' of monitor 'dataflow' does not fit: {_said(error)}") from None
+            raise BadInput(f"the setting 'declassify' of monitor 'dataflow' is not valid: {_said(error)}") from None
         settings = {"declassify": [each.model_dump() for each in self._free]} if self._free else {}
         self.spec = MonitorSpec(name="dataflow", tier=1, settings=settings)
 

@@ -104,7 +104,9 @@ def read(source: str) -> Expression:
         Fault: it does not parse, uses an unknown name, or could take too long.
     """
     if len(source) > MOST_CHARACTERS:
-        message = f"is {len(source):,} characters long, and {MOST_CHARACTERS:,} is the most: make it several goals"
+        message = (
+            f"is {len(source):,} characters long, but may have at most {MOST_CHARACTERS:,}: split it into several goals"
+        )
         raise Fault(message, source, MOST_CHARACTERS)
     expanded = expand(source)
     program = _compiled(expanded)
@@ -115,7 +117,7 @@ def read(source: str) -> Expression:
     unknown = {name for name in program.functions() if name[0].isalpha()} - FUNCTIONS
     for token in reading.tokens:
         if token.text in unknown:
-            raise Fault(f"{token.text!r} is not called with the arguments it takes", expanded, token.start)
+            raise Fault(f"{token.text!r} is called with wrong arguments", expanded, token.start)
     return Expression(
         source=source,
         expanded=expanded,
@@ -139,11 +141,11 @@ def _compiled(source: str) -> cel.Program:
     except ValueError as error:
         if deep := re.search(r"Recursion limit of (\d+) exceeded", str(error)):
             raise Fault(
-                f"is nested too deeply; {deep[1]} levels are the most: make it several goals", source, 0
+                f"is nested too deeply, at most {deep[1]} levels are allowed: split it into several goals", source, 0
             ) from None
         found = re.search(r"<input>:(\d+):(\d+): (?:Syntax error: )?([^\n]*)", str(error))
         if not found:
-            raise Fault(f"is no CEL expression: {error}", source, 0) from None
+            raise Fault(f"is not a CEL expression: {error}", source, 0) from None
         line, column, message = int(found[1]), int(found[2]), found[3].split(" expecting {")[0]
         start = sum(len(text) + 1 for text in source.split("\n")[: line - 1])
-        raise Fault(f"is no CEL expression: {message}", source, start + column - 1) from None
+        raise Fault(f"is not a CEL expression: {message}", source, start + column - 1) from None

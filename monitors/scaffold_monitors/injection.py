@@ -100,12 +100,12 @@ class Injection:
     ) -> None:
         known = [each for each in SEVERITY if each not in ("allow", "resample")]
         if then not in known:
-            said = f"the setting 'then' of monitor 'injection' is one of {', '.join(known)}, not {then!r}"
+            said = f"the setting 'then' of monitor 'injection' should be one of {', '.join(known)}, not {then!r}"
             raise BadInput(said + nearest(str(then), known))
         number: object = threshold  # a task file may hold anything
         if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= 1:
             raise BadInput(
-                f"the setting 'threshold' of monitor 'injection' lies above 0 and up to 1, not {threshold!r}"
+                f"the setting 'threshold' of monitor 'injection' should be above 0 and at most 1, not {threshold!r}"
             )
         self._then = then
         self._threshold = threshold
@@ -136,7 +136,9 @@ class Injection:
             return await self._read(subject.observation.value, view.actions)
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is no plan, action or observation")
+            return Verdict(
+                decision="allow", status="abstain", rationale="this is not a plan, an action or an observation"
+            )
         state = view.state if isinstance(view.state, Suspicions) else Suspicions()
         suspects = [each for found in state.suspects.values() for each in found]
         changing = any(call.action not in view.actions or view.actions[call.action].effect != "read" for call in calls)
@@ -161,7 +163,7 @@ class Injection:
         for piece in pieces(value):
             left -= max(len(piece.text), len(visible(piece.text)))  # one letter can expand to eighteen
             if left < 0:
-                said = f"it is longer than {_MOST_READ:,} characters, and was not all read"
+                said = f"it is longer than {_MOST_READ:,} characters, so only a part of it was read"
                 return Verdict(decision="flag", status="truncated", rationale=said, evidence=tuple(evidence))
             await asyncio.sleep(0)  # so that a long result does not block the event loop
             found = signs(piece.text, actions)
@@ -259,5 +261,5 @@ async def _asked(classifier: Classifier, text: str) -> float:
         given = await asyncio.to_thread(classifier, text)
     number = given if isinstance(given, int | float) and not isinstance(given, bool) else math.nan
     if not 0 <= number <= 1:
-        raise ValueError(f"the classifier gave {given!r}, which is no number from 0 to 1")
+        raise ValueError(f"the classifier returned {given!r}, which is not a number from 0 to 1")
     return float(number)

@@ -65,7 +65,7 @@ def asking(monitor: str, max_tokens: int) -> Options:
         TaskError: `max_tokens` is less than 1.
     """
     if max_tokens < 1:
-        raise TaskError(f"is {max_tokens}: a judge has to be allowed some words", path=(monitor, "max_tokens"))
+        raise TaskError(f"should be at least 1, not {max_tokens}", path=(monitor, "max_tokens"))
     return Options(max_tokens=max_tokens, temperature=0.0)
 
 

@@ -44,10 +44,14 @@ class Latent:
         base: Path | None = None,
     ) -> None:
         if decision not in {"flag", "resample", "escalate"}:
-            raise TaskError(f"latent: decision is flag, resample or escalate, not {decision!r}", path=("decision",))
+            raise TaskError(
+                f"latent: decision should be flag, resample or escalate, not {decision!r}", path=("decision",)
+            )
         number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
         if threshold is not None and (not number or not 0 < threshold <= 1):
-            raise TaskError(f"latent: threshold is above 0 and at most 1, not {threshold!r}", path=("threshold",))
+            raise TaskError(
+                f"latent: threshold should be above 0 and at most 1, not {threshold!r}", path=("threshold",)
+            )
         known = baseline if isinstance(baseline, Baselines) else _read(baseline, base)
         self._known = {(each.backend, each.model, each.step): each for each in known.baselines}
         self._decision: Literal["flag", "resample", "escalate"] = decision
@@ -92,7 +96,7 @@ def _nothing(why: str) -> Verdict:
 
 def _read(name: Any, base: Path | None) -> Baselines:
     if not isinstance(name, str):
-        raise TaskError(f"latent: baseline is a file, not {name!r}", path=("baseline",))
+        raise TaskError(f"latent: baseline should be a file, not {name!r}", path=("baseline",))
     if not name:
         return Baselines()
     path = (base or Path.cwd()) / name
@@ -102,4 +106,4 @@ def _read(name: Any, base: Path | None) -> Baselines:
         made = "`python -m scaffold_monitors.baselines` makes one"
         raise TaskError(f"latent: cannot read {path}: {error.strerror}; {made}", path=("baseline",)) from None
     except msgspec.MsgspecError as error:
-        raise TaskError(f"latent: {path} is no baseline: {error}", path=("baseline",)) from None
+        raise TaskError(f"latent: {path} is not a baseline: {error}", path=("baseline",)) from None

@@ -79,9 +79,9 @@ class Legibility:
 
     def __init__(self, *, to: str = "judge", max_tokens: int = 1024, at_least: int = 2, then: str = "flag") -> None:
         if not 0 <= at_least <= MOST:
-            raise TaskError(f"is {at_least}: from 0 to {MOST}", path=("legibility", "at_least"))
+            raise TaskError(f"should be from 0 to {MOST}, not {at_least}", path=("legibility", "at_least"))
         if then not in SEVERITY or then == "allow":
-            raise TaskError(f"is {then!r}, which is no objection", path=("legibility", "then"))
+            raise TaskError(f"is {then!r}, which is not an objection", path=("legibility", "then"))
         self._to = to
         self._options = asking("legibility", max_tokens)
         self._at_least, self._then = at_least, cast("Decision", then)

@@ -100,7 +100,7 @@ class Loop:
     def __init__(self, *, effects: int = 3, reads: int = 10, steps: int = 20) -> None:
         for name, limit in {"effects": effects, "reads": reads, "steps": steps}.items():
             if limit < 1:
-                raise ValueError(f"{name} is {limit}: it has to be at least 1")
+                raise ValueError(f"{name} should be at least 1, not {limit}")
         self._effects = effects
         self._reads = reads
         self._steps = steps

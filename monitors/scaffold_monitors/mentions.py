@@ -30,7 +30,7 @@ def check_mentions(rule: Rule, task: Task, actions: Mapping[str, ActionSpec]) ->
             raise rule.expression.fault(problem, mention.position)
     for name in sorted(rule.only or ()):
         if actions and name not in actions:
-            raise rule.expression.fault(f"'for' names no action {name!r}{nearest(name, actions)}", 0)
+            raise rule.expression.fault(f"'for' names {name!r}, which is not an action{nearest(name, actions)}", 0)
     specs = [spec for spec in actions.values() if rule.only is None or spec.name in rule.only]
     type_checking.check(rule.expression.expanded, task.inputs, specs)
 
@@ -42,7 +42,7 @@ def _problem(mention: Mention, rule: Rule, task: Task, actions: Mapping[str, Act
             missing = name not in task.inputs
             return f"the task has no input {name!r}{nearest(name, task.inputs)}" if missing else ""
         case "effect":
-            return f"no effect is called {name!r}{nearest(name, _EFFECTS)}" if name not in _EFFECTS else ""
+            return f"there is no effect {name!r}{nearest(name, _EFFECTS)}" if name not in _EFFECTS else ""
         case "action":
             missing = bool(actions) and name not in actions
             return f"there is no action {name!r}{nearest(name, actions)}" if missing else ""
@@ -73,4 +73,4 @@ def _number(name: str, spec: ActionSpec) -> str:
     kind = schema.get("type")
     if kind is None or kind in ("integer", "number"):
         return ""
-    return f"total() adds numbers, and argument {name!r} of action {spec.name!r} is of type {kind!r}"
+    return f"total() adds numbers, but argument {name!r} of action {spec.name!r} has type {kind!r}"

@@ -130,7 +130,7 @@ class Policy:
         self.document: Document | None = None
         self.file = PolicyFile()
         if not isinstance(file, str):
-            raise BadInput(f"the setting 'file' of monitor 'policy' is a file's name, not {file!r}")
+            raise BadInput(f"the setting 'file' of monitor 'policy' should be the name of a file, not {file!r}")
         if file:
             self.document, self.file = read((base or Path.cwd()) / file)
         try:
@@ -191,7 +191,7 @@ class Policy:
         """Check a plan, or one action on its way."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+            return Verdict(decision="allow", status="abstain", rationale="this is neither a plan nor an action")
         for call in calls:
             if call.action not in view.actions:
                 return unread(call.id, f"there is no action {call.action!r}")
@@ -289,10 +289,10 @@ class Policy:
                 continue
             told = "; ".join(f"{each.decision}: {each.why} ({each.where})" for each in said.reasons)
             if said.decision != case.wants:
-                found.append(self._fault(f"wants {case.wants}, and gets {told}", ("tests", number, "wants")))
+                found.append(self._fault(f"expected {case.wants}, but got {told}", ("tests", number, "wants")))
             elif case.because not in told:
                 found.append(
-                    self._fault(f"wants {case.because!r} among the reasons: {told}", ("tests", number, "because"))
+                    self._fault(f"expected {case.because!r} among the reasons: {told}", ("tests", number, "because"))
                 )
         return found
 
@@ -382,7 +382,7 @@ def _when(text: str) -> float:
     try:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
-        raise TaskError(f"{text!r} is no time: write 2026-11-23T12:00:00+00:00", path=("at",)) from None
+        raise TaskError(f"{text!r} is not a time: write 2026-11-23T12:00:00+00:00", path=("at",)) from None
 
 
 @dataclass

@@ -77,7 +77,7 @@ class PredictionError:
         return Verdict(
             decision="revise",
             rationale=f"what the action at {surprise} of the same plan gave back was not as predicted",
-            feedback="an earlier action of this plan did not turn out as predicted: propose what is left anew",
+            feedback="an earlier action of this plan did not turn out as predicted: propose the rest of the plan again",
         )
 
     def _compare(self, seen: ObservationRecord, view: TraceView) -> Verdict:

@@ -207,9 +207,9 @@ class Reading(msgspec.Struct, dict=True):
             return
         binder = self._at(place + 1)
         if binder.text in FIELDS or "__" in binder.text or self._bound(binder.text) or binder.text in _TYPES:
-            raise Fault(f"{binder.text!r} means something already: take another name", self.source, binder.start)
+            raise Fault(f"{binder.text!r} already has a meaning: use another name", self.source, binder.start)
         if self._depth() >= MOST_DEPTH:
-            advice = "nest two at most: write about single calls with args, or use total()"
+            advice = "nest at most two: write about single calls with args, or use total()"
             raise Fault(f"takes too long on long lists; {advice}", self.source, name.start)
         if called in ("map", "filter"):
             # The library copies the list under construction once per item.
@@ -225,7 +225,7 @@ class Reading(msgspec.Struct, dict=True):
     def _pattern(self, place: int, *, method: bool) -> None:
         pattern = self._at(place + 1)
         if not method or pattern.kind != "string" or self._at(place + 2).text != ")":
-            message = "a pattern must stand in the rule itself: write text.matches('pattern')"
+            message = "a pattern must be written in the rule itself: text.matches('pattern')"
             raise Fault(message, self.source, self._at(place - 1).start)
         try:
             cost = pattern_cost(str(compile_cel(pattern.text).execute()))
@@ -287,7 +287,10 @@ class Reading(msgspec.Struct, dict=True):
         token = self._at(place)
         days = self._at(place + (4 if token.text == "count_in" else 6))
         if days.kind != "number" or not days.text.isdigit() or not 1 <= int(days.text) <= MOST_DAYS:
-            message = f"how many days {token.text}() looks back is a number from 1 to {MOST_DAYS}, written here"
+            message = (
+                f"the days that {token.text}() looks back should be a number from 1 to {MOST_DAYS}, written in the "
+                "rule itself"
+            )
             raise Fault(message, self.source, days.start if days.kind != "end" else token.start)
         self.days = max(self.days, int(days.text))
 
@@ -389,7 +392,7 @@ def _check_zone(token: _Token, source: str) -> None:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
     if token.kind != "string":
-        raise Fault("a time zone stands in the rule itself, such as 'Europe/Berlin'", source, token.start)
+        raise Fault("a time zone must be written in the rule itself, such as 'Europe/Berlin'", source, token.start)
     try:
         ZoneInfo(_text(token))
     except (ZoneInfoNotFoundError, ValueError, OSError):

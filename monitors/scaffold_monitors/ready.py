@@ -128,14 +128,14 @@ def _filled(name: str, given: list[tuple[str, int]], source: str, at: int) -> st
     rule = _LIBRARY[name]
     if len(given) != len(rule.parameters):
         form = f"{name}({', '.join(rule.parameters)})"
-        raise Fault(f"{form} takes {len(rule.parameters)} arguments, and is given {len(given)}", source, at)
+        raise Fault(f"{form} takes {len(rule.parameters)} arguments, but is given {len(given)}", source, at)
     values = {}
     for parameter, (text, place) in zip(rule.parameters, given, strict=True):
         if parameter in ("from", "to"):
             values[parameter] = _minutes(text, parameter, source, place)
         elif parameter in _QUOTED:
             if not re.fullmatch(r"""'[^'\\\n]+'|"[^"\\\n]+\"""", text):
-                raise Fault(f"{parameter} of {name}() stands in quotes, such as 'pay'", source, place)
+                raise Fault(f"{parameter} of {name}() should be in quotes, such as 'pay'", source, place)
             values[parameter] = text
         else:
             values[parameter] = text if parameter == "days" else f"({text})"
@@ -146,5 +146,5 @@ def _filled(name: str, given: list[tuple[str, int]], source: str, at: int) -> st
 def _minutes(text: str, parameter: str, source: str, place: int) -> str:
     time = _TIME.fullmatch(text)
     if time is None or (time[1] == "24" and time[2] != "00"):
-        raise Fault(f"{parameter!r} is a time of the day in quotes, such as '09:30'", source, place)
+        raise Fault(f"{parameter!r} should be a time of day in quotes, such as '09:30'", source, place)
     return str(int(time[1]) * 60 + int(time[2]))

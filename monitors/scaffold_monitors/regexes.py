@@ -26,7 +26,7 @@ def pattern_cost(pattern: str) -> int:
         ValueError: it is not a regular expression, or too costly; the message says what to do.
     """
     if len(pattern) > MOST_CHARACTERS:
-        raise ValueError(f"a pattern may have {MOST_CHARACTERS} characters; this one has {len(pattern)}")
+        raise ValueError(f"a pattern may have at most {MOST_CHARACTERS} characters; this one has {len(pattern)}")
     cost = len(pattern) + _CLASS * len(_CLASSES.findall(pattern))
     for low, high in _COUNTED.findall(pattern):
         # Only nested repetitions multiply. The bound multiplies all of them, to stay simple.
@@ -38,5 +38,5 @@ def pattern_cost(pattern: str) -> int:
         compile_cel("text.matches(pattern)").execute({"text": "", "pattern": pattern})
     except RuntimeError as error:
         lines = [line for line in str(error).splitlines() if line.startswith("error:")]
-        raise ValueError(f"no regular expression: {(lines or [str(error)])[0].partition('. Check')[0]}") from None
+        raise ValueError(f"not a regular expression: {(lines or [str(error)])[0].partition('. Check')[0]}") from None
     return cost

@@ -45,7 +45,7 @@ class Scope(Follows):
 
     def __init__(self, *, always: Sequence[str] = ()) -> None:
         if isinstance(always, str) or not all(isinstance(name, str) for name in always):
-            raise BadInput(f"the setting 'always' of monitor 'scope' is a list of action names, not {always!r}")
+            raise BadInput(f"the setting 'always' of monitor 'scope' should be a list of action names, not {always!r}")
         self._always = frozenset(always)
         self.spec = MonitorSpec(name="scope", tier=1, settings={"always": sorted(always)} if always else {})
 

@@ -131,7 +131,9 @@ class Secrets:
         known = [each for each in SEVERITY if each != "resample"]
         for name, decision in self._decisions.items():
             if decision not in known:
-                said = f"the setting {name!r} of monitor 'secrets' is one of {', '.join(known)}, not {decision!r}"
+                said = (
+                    f"the setting {name!r} of monitor 'secrets' should be one of {', '.join(known)}, not {decision!r}"
+                )
                 raise BadInput(said + nearest(str(decision), known))
         self._surveyor = Surveyor()
         self._of_inputs = Kept(lambda inputs: {secret: name for name, secret in _secrets_of(inputs)})
@@ -159,7 +161,7 @@ class Secrets:
         """Check a plan, or one action."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is no plan and no action")
+            return Verdict(decision="allow", status="abstain", rationale="this is neither a plan nor an action")
         memory = view.state if isinstance(view.state, Memory) else Memory()
         past = memory.past
         try:
@@ -177,7 +179,9 @@ class Secrets:
             for path, text in texts(asked.arguments):
                 left -= len(text)
                 if left < 0:
-                    said = f"{asked.id}: more than {_MOST_READ:,} characters would leave, and were not all read"
+                    said = (
+                        f"{asked.id}: more than {_MOST_READ:,} characters would leave, so only a part of them was read"
+                    )
                     return Verdict(decision="block", status="truncated", rationale=said, feedback=said)
                 leaf = by_path.get(path) or _Unknown(path)
                 leaks += self._leaks(call, leaf, text, known, situation, past)

@@ -203,7 +203,7 @@ class Sheet:
         cost = self._cost(target)
         if cost > MOST_COST:
             advice = "write it about single calls, with args"
-            raise Unclear(f"it could take {cost:,} steps here, and {MOST_COST:,} is the most: {advice}")
+            raise Unclear(f"it could take {cost:,} steps here, but at most {MOST_COST:,} are allowed: {advice}")
 
     def _execute(self, values: dict[str, Any], moment: Moment) -> Any:
         nulls = _NONE

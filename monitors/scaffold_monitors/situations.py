@@ -141,11 +141,13 @@ def _in_order(calls: Sequence[ActionCall], tools: Mapping[str, Tool]) -> Sequenc
     for call in calls:
         missing = next((node for node in call.after if node not in by_id), None)
         if missing is not None:
-            raise Unreadable(call.id, f"it comes after {missing!r}, which the plan does not have")
+            raise Unreadable(call.id, f"it comes after {missing!r}, which is not in the plan")
     try:
         ordered = list(TopologicalSorter({call.id: call.after for call in calls}).static_order())
     except CycleError as error:
-        raise Unreadable(error.args[1][0], f"the plan runs in a circle: {' -> '.join(error.args[1])}") from None
+        raise Unreadable(
+            error.args[1][0], f"the plan has a circular dependency: {' -> '.join(error.args[1])}"
+        ) from None
     return [by_id[node] for node in ordered]
 
 

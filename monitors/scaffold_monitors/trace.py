@@ -238,11 +238,13 @@ def _believed(
 
 def _check(at: str, flag_at: float, act_at: float, then: str) -> None:
     if at not in {"step", "plan"}:
-        raise TaskError(f"is {at!r}: `step` or `plan`", path=("trace", "at"))
+        raise TaskError(f"should be `step` or `plan`, not {at!r}", path=("trace", "at"))
     if not 0 < flag_at <= act_at <= 1:
-        raise TaskError(f"are {flag_at} and {act_at}: 0 < flag_at <= act_at <= 1", path=("trace", "flag_at"))
+        raise TaskError(
+            f"should satisfy 0 < flag_at <= act_at <= 1, but are {flag_at} and {act_at}", path=("trace", "flag_at")
+        )
     if then not in SEVERITY or then == "allow":
-        raise TaskError(f"is {then!r}, which is no objection", path=("trace", "then"))
+        raise TaskError(f"is {then!r}, which is not an objection", path=("trace", "then"))
 
 
 def _of_step(step: StepRecord) -> Iterator[_Whole]:

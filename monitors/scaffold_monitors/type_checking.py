@@ -146,7 +146,7 @@ class _Sorter:
 
     def _compared(self, node: Node, one: Sort, other: Sort) -> None:
         if not sorts.comparable(one, other):
-            raise self._fault(node, f"{one} and {other} are never equal, so that this says nothing")
+            raise self._fault(node, f"{one} and {other} are never equal, so this comparison means nothing")
 
     def _within(self, node: Node, one: Sort, other: Sort) -> Sort:
         if not other.types & (_LIST | _MAP):
@@ -159,7 +159,7 @@ class _Sorter:
 
     def _indexed(self, node: Node, base: Sort, key: Sort) -> Sort:
         if sorts.operated("[", base, key) is None:
-            raise self._fault(node, f"a value of type {base} holds nothing under one of type {key}")
+            raise self._fault(node, f"a value of type {base} has nothing under a key of type {key}")
         name = node.parts[1].text
         if base.types == _MAP and node.parts[1].form == "literal" and name[:1] in "'\"" and "\\" not in name:
             return base.field(name.strip("'\""))
@@ -168,7 +168,7 @@ class _Sorter:
     def _macro(self, node: Node, known: Mapping[str, Sort]) -> Sort:
         over = self.sort(node.parts[0], known)
         if not over.types & (_LIST | _MAP):
-            raise self._fault(node, f"{node.text}() goes through a list, and this is of type {over}")
+            raise self._fault(node, f"{node.text}() goes through a list, but this is of type {over}")
         item = over.held if over.types == _LIST else STRING if over.types == _MAP else ANYTHING
         inner = [self.sort(part, {**known, node.binds: item}) for part in node.parts[1:]]
         if node.text == "map":
@@ -202,10 +202,10 @@ class _Sorter:
     def _own(self, node: Node, given: Sequence[Sort]) -> Sort:
         takes, gives = _OWN[node.text]
         if len(given) != len(takes) and not (node.text in CLOCK and not given):
-            raise self._fault(node, f"{node.text}() takes {len(takes)} values, and is given {len(given)}")
+            raise self._fault(node, f"{node.text}() takes {len(takes)} values, but is given {len(given)}")
         for part, sort, wanted in zip(node.parts, given, takes, strict=False):
             if not sort.types & wanted.types:
-                raise self._fault(part, f"{node.text}() takes a {wanted} here, and this is of type {sort}")
+                raise self._fault(part, f"{node.text}() takes a {wanted} here, but this is of type {sort}")
         return gives
 
     def _fault(self, node: Node, message: str) -> Fault:

@@ -62,15 +62,15 @@ class Watch:
         steps: Sequence[str] = (),
     ) -> None:
         if not (phrases or patterns or repeats):
-            raise TaskError("watches for nothing: name `phrases`, `patterns` or `repeats`", path=("watch",))
+            raise TaskError("watches for nothing: give `phrases`, `patterns` or `repeats`", path=("watch",))
         if decision not in SEVERITY or decision == "allow":
-            raise TaskError(f"is {decision!r}, which is no objection", path=("watch", "decision"))
+            raise TaskError(f"is {decision!r}, which is not an objection", path=("watch", "decision"))
         if where not in {*_PARTS, "both"}:
-            raise TaskError(f"is {where!r}: `reasoning`, `text` or `both`", path=("watch", "where"))
+            raise TaskError(f"should be `reasoning`, `text` or `both`, not {where!r}", path=("watch", "where"))
         if not 0 < reach <= 2_000:  # noqa: PLR2004 - keeps a piece under fifty microseconds
-            raise TaskError(f"is {reach}: from 1 to 2,000 characters", path=("watch", "reach"))
+            raise TaskError(f"should be from 1 to 2,000 characters, not {reach}", path=("watch", "reach"))
         if repeats < 0 or repeats == 1:
-            raise TaskError(f"is {repeats}: 0 for any number, or from 2", path=("watch", "repeats"))
+            raise TaskError(f"should be 0 (any number) or at least 2, not {repeats}", path=("watch", "repeats"))
         self._steps = _kinds(steps)
         self._sought = _Sought(
             phrases=_phrases(phrases),
@@ -125,18 +125,18 @@ class _Sought:
 def _listed(said: Sequence[str], name: str) -> None:
     """Refuse anything but a list of texts; YAML reads 2031 as a number."""
     if isinstance(said, str):
-        raise TaskError(f"is a list: [{said}]", path=("watch", name))
+        raise TaskError(f"should be a list: [{said}]", path=("watch", name))
     if not isinstance(said, Sequence):
-        raise TaskError(f"is a list of texts, not {said!r}", path=("watch", name))
+        raise TaskError(f"should be a list of texts, not {said!r}", path=("watch", name))
     for place, each in enumerate(said):
         if not isinstance(each, str):
-            raise TaskError(f"{each!r} is no text: put it in quotes", path=("watch", name, place))
+            raise TaskError(f"{each!r} is not text: put it in quotes", path=("watch", name, place))
 
 
 def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
     _listed(said, "phrases")
     if len(said) > _MOST_PHRASES:
-        raise TaskError(f"has {len(said)}: at most {_MOST_PHRASES}", path=("watch", "phrases"))
+        raise TaskError(f"has {len(said)} items, but may have at most {_MOST_PHRASES}", path=("watch", "phrases"))
     found = []
     for place, phrase in enumerate(said):
         plain = folded(phrase).strip()
@@ -151,7 +151,7 @@ def _kinds(said: Sequence[str]) -> frozenset[str]:
     known = get_args(StepKind)
     for place, kind in enumerate(said):
         if kind not in known:
-            raise TaskError(f"{kind!r} is no kind of step{nearest(kind, known)}", path=("watch", "steps", place))
+            raise TaskError(f"{kind!r} is not a kind of step{nearest(kind, known)}", path=("watch", "steps", place))
     return frozenset(said)
 
 
@@ -168,12 +168,12 @@ def _pattern(said: str, place: int) -> re.Pattern[str]:
         plain = re.sub(r"\\.", "", said)
         compiled = re.compile(said, 0 if plain == plain.lower() else re.IGNORECASE)
     except (re.error, OverflowError, RecursionError) as error:
-        raise TaskError(f"{said[:200]!r} is no regular expression: {error}", path=path) from None
+        raise TaskError(f"{said[:200]!r} is not a regular expression: {error}", path=path) from None
     if why:
-        raise TaskError(f"{said!r} could be searched for without end: {why}", path=path)
+        raise TaskError(f"{said!r} could take forever to search for: {why}", path=path)
     if compiled.search("") is not None:
         raise TaskError(
-            f"{said!r} fits where nothing stands, so it would find nothing: let it want something", path=path
+            f"{said!r} matches empty text, so it would find nothing: change it to require some text", path=path
         )
     return compiled
 

@@ -60,7 +60,7 @@ def of_settings(rules: Sequence[Mapping[str, Any]]) -> tuple[tuple[Rule, ...], l
         TaskError: a rule is invalid, or cannot be checked.
     """
     if isinstance(rules, str | bytes | Mapping):
-        raise TaskError("is a list, such as [{rule: ..., statement: ...}]", path=_PLACE)
+        raise TaskError("should be a list, such as [{rule: ..., statement: ...}]", path=_PLACE)
     extra = [_extra(rule, (*_PLACE, number)) for number, rule in enumerate(rules)]
     ready = [
         _ready(rule.rule, rule.statement, f"rules.{number}", (*_PLACE, number, "rule"), rule.only)

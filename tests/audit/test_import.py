@@ -436,7 +436,7 @@ def test_a_part_that_is_too_large_to_be_read_at_once_is_named_with_the_cure(
     for name, (data, said) in forms.items():
         (tmp_path / name).write_bytes(data)
         status, _, err = audit("import", str(tmp_path / name))
-        assert (status, said in err, ": " in err.partition("at once")[2]) == (2, True, True), err
+        assert (status, said in err, ": " in err.partition(" MB")[2]) == (2, True, True), err
 
 
 def test_a_span_that_was_exported_twice_is_one(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_a_trace_may_be_spread_over_files(audit: Callable[..., tuple[int, str, s
     (tmp_path / "2.jsonl").write_text(chats(1, 3, first=3) + chats(3, 1))
     (tmp_path / "3.jsonl").write_text(chats(2, 4, first=2) + '{"resourceSpans": [{"scopeSpans"')
     status, out, err = audit("import", *(str(tmp_path / f"{number}.jsonl") for number in (1, 2, 3)))
-    assert (status, "3.jsonl holds no OTLP spans that can be read" in err) == (2, True), err
+    assert (status, "3.jsonl has no readable OTLP spans" in err) == (2, True), err
     assert [line.partition(": ")[2].partition(",")[0] for line in out.splitlines()] == ["5 steps", "1 step", "1 step"]
 
 

@@ -50,9 +50,9 @@ def test_it_opens_after_failures_in_a_row_and_then_fails_at_once() -> None:
     watched = Watched(DOWN)
     first, second, third = asyncio.run(watched.ask_all(3))
     assert (first, second, watched.asked) == ("is down", "is down", 2)
-    assert third == "stage:m: it keeps failing and is not asked for another 10 s: is down"
+    assert third == "stage:m: it keeps failing, so it is not asked again for 10 s: is down"
     watched.clock.advance(4)
-    assert "another 6 s" in asyncio.run(watched.ask())
+    assert "not asked again for 6 s" in asyncio.run(watched.ask())
     assert watched.circuit.state(10) == "open"
 
 
@@ -72,7 +72,7 @@ def test_after_the_pause_one_is_tried_and_decides() -> None:
     assert watched.circuit.state(10) == "half-open"
     failed, refused = asyncio.run(watched.ask_all(2))
     assert failed == "is down"
-    assert "another 10 s" in refused
+    assert "not asked again for 10 s" in refused
     watched.clock.advance(10)
     assert asyncio.run(watched.ask_all(2)) == ["up", "up"]
     assert watched.circuit.state(10) == "closed"
@@ -89,7 +89,7 @@ def test_while_one_is_tried_the_others_are_refused() -> None:
 
     tried, refused = asyncio.run(inner())
     assert tried == "up"
-    assert "one request is being tried" in refused
+    assert "a single request is being tried" in refused
     assert watched.asked == 3
 
 

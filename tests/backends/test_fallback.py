@@ -133,11 +133,11 @@ def test_one_that_cannot_be_made_ready_is_passed_over() -> None:
     lacking, ready = Lacking(said("unasked")), named("b", said("here"))
     backend = Fallback(lacking, ready)
 
-    with pytest.warns(UserWarning, match="goes on without stage:m: the disk is full"):
+    with pytest.warns(UserWarning, match="continues without stage:m: the disk is full"):
         asyncio.run(_prepared(backend))
     assert texts(run(backend)) == ["here"]
     assert (ready.prepared, lacking.requests) == (1, [])
-    with pytest.warns(UserWarning, match="goes on without"), pytest.raises(ModelFileError, match="disk is full"):
+    with pytest.warns(UserWarning, match="continues without"), pytest.raises(ModelFileError, match="disk is full"):
         asyncio.run(_prepared(Fallback(lacking)))
 
 
@@ -188,7 +188,7 @@ def test_tasks_name_them_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Members are specs or tables; one without its key is left out with a warning, unless it is all there is."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    with pytest.warns(UserWarning, match="goes on without openai:gpt-5-mini: .*OPENAI_API_KEY"):
+    with pytest.warns(UserWarning, match="continues without openai:gpt-5-mini: .*OPENAI_API_KEY"):
         backend = backend_of(
             {"use": "fallback", "backends": ["openai:gpt-5-mini", {"use": "scripted", "replies": "Paris"}]}
         )

@@ -71,8 +71,8 @@ def test_memory_norms_are_those_of_each_row() -> None:
     [
         ("recurrent_gemma", {}, "inside its layers"),
         ("rwkv", {}, "in batches"),
-        ("bart", {}, "nobody has checked"),
-        ("xlstm", {"hidden_size": 96, "qk_dim_factor": 0.5}, r"96 x 0.5 = 48, and has to be a multiple of 64"),
+        ("bart", {}, "it has not been checked"),
+        ("xlstm", {"hidden_size": 96, "qk_dim_factor": 0.5}, r"96 x 0.5 = 48, but should be a multiple of 64"),
     ],
 )
 def test_kinds_that_cannot_be_copied_are_refused(kind: str, sizes: dict[str, Any], why: str) -> None:

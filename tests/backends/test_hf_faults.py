@@ -69,13 +69,13 @@ def test_missing_and_wrong_files_say_which(tmp_path: Path, folder: str) -> None:
     for path, message in (
         ("", "needs a model"),
         (str(tmp_path / "nowhere"), "no such file or folder"),
-        ("owner/name-that-is-not-here", r"nor downloaded.*hf download owner/name-that-is-not-here"),
+        ("owner/name-that-is-not-here", r"and is not downloaded.*hf download owner/name-that-is-not-here"),
         (str(tmp_path), "no config.json"),
     ):
         with pytest.raises(ModelFileError, match=message):
             load(path)
     (tmp_path / "wrong.gguf").write_bytes(b"<!doctype html>")
-    with pytest.raises(ModelFileError, match="no model in GGUF"):
+    with pytest.raises(ModelFileError, match="not a model in GGUF"):
         load(str(tmp_path / "wrong.gguf"))
     with pytest.raises(ModelFileError, match=r"nowhere\.gguf"):
         load(str(tmp_path), gguf_file="nowhere.gguf")
@@ -135,7 +135,7 @@ def test_nothing_is_fetched(folder: str, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     backend = load(folder, threads=1)
     assert run(backend, ask("x", max_tokens=2))
-    with pytest.raises(ModelFileError, match="nothing is fetched"):
+    with pytest.raises(ModelFileError, match="nothing is downloaded"):
         load("owner/not-downloaded")
 
 
@@ -207,13 +207,13 @@ def test_scores_that_are_no_numbers_are_an_error(tmp_path: Path) -> None:
     for name, value in (("nan", float("nan")), ("inf", float("inf"))):
         backend = load(tiny_hf.save(tmp_path / name, change=spoil(value)), threads=1)
         for choices in ((), ("a", "b")):
-            with pytest.raises(BadResponse, match=r"no numbers .*float32"):
+            with pytest.raises(BadResponse, match=r"not numbers .*float32"):
                 run(backend, ask("x", choices=choices))
 
 
 def test_requests_that_cannot_be_met_are_refused(llama: HuggingFace, tmp_path: Path) -> None:
     """A schema that cannot be held, and turns that the template refuses, are the request's fault, and said so."""
-    with pytest.raises(BadRequest, match="cannot be held to this JSON Schema"):
+    with pytest.raises(BadRequest, match="cannot be restricted to this JSON Schema"):
         run(llama, ask("x", json_schema={"type": "nonsense"}))
     refusing = "{{ raise_exception('no turns today') }}"
     backend = load(tiny_hf.save(tmp_path / "x", template=refusing), threads=1)

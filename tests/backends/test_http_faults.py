@@ -409,8 +409,8 @@ def test_a_whole_answer_instead_of_a_stream_is_recognised(wire: Wire) -> None:
     }
     for name, body in bodies.items():
         message = fails(BadResponse, wire, answer("200 OK", json.dumps(body).encode()))
-        assert name in message or "answers whole" in message
-        assert ("answers whole" in message) == (name == SPOKEN[wire.name])
+        assert name in message or "sent a whole answer" in message
+        assert ("sent a whole answer" in message) == (name == SPOKEN[wire.name])
     assert "text/html" in fails(BadResponse, wire, answer("200 OK", b"<html>Welcome</html>", "text/html"))
 
 

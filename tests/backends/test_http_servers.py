@@ -112,7 +112,7 @@ def test_local_servers_are_where_they_usually_are(spec: str, place: str, monkeyp
 )
 def test_a_missing_key_is_said_before_any_request(spec: str, place: str, variable: str) -> None:
     """Whoever embeds is told each vendor's variable: what was given cannot be used, since it is not authorised."""
-    said = f"^{place} wants a key: set the environment variable {variable}$"
+    said = f"^{place} needs a key: set the environment variable {variable}$"
     with pytest.raises(NotAuthorised, match=said) as caught:
         Scaffold(backends={"default": spec})
     assert isinstance(caught.value, MissingKey)
@@ -130,9 +130,13 @@ def test_what_cannot_be_named_by_a_spec_is_said() -> None:
         ("anthropic:http://127.0.0.1:1/v1#m", {"grammar": True}, "no option 'grammar'"),
         ("ollama:http://127.0.0.1:1/v1#m", {"base_url": "http://127.0.0.1:2"}, "base_url"),
         ("ollama:http://#m", {}, "URL"),
-        ("openai:ftp://x#m", {}, "'ftp://x' is no URL of a server"),
-        ("openai:WS://host", {}, "'WS://host' is no URL of a server"),
-        ("vllm:localhost:8000/v1#m", {}, "'localhost:8000/v1' is no URL of a server: it begins with http://"),
+        ("openai:ftp://x#m", {}, "'ftp://x' is not the URL of a server"),
+        ("openai:WS://host", {}, "'WS://host' is not the URL of a server"),
+        (
+            "vllm:localhost:8000/v1#m",
+            {},
+            "'localhost:8000/v1' is not the URL of a server: it should begin with http://",
+        ),
     ]
     for spec, options, message in wrong:
         with pytest.raises(TaskError, match=message):

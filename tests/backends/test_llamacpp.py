@@ -115,7 +115,7 @@ def test_long_prompts_say_both_numbers(tiny: LlamaCpp) -> None:
 def test_no_more_is_held_than_was_trained_for(tiny_llama: str) -> None:
     """A context over that of the training is lowered to it, with both numbers; the profile and the refusal say so."""
     backend = load(tiny_llama, n_ctx=5000, n_parallel=1, threads=1)
-    with pytest.warns(UserWarning, match="n_ctx is 5000, and tiny was trained on texts of 4096 tokens: it holds 4096"):
+    with pytest.warns(UserWarning, match="n_ctx is 5000, and tiny was trained on texts of 4096 tokens: using 4096"):
         assert run(backend, ask("hi", max_tokens=1))
     assert backend.profile.context == 4096
     with pytest.raises(ContextOverflow, match=r"4518 tokens.*4096 tokens"):
@@ -194,7 +194,7 @@ def test_schemas_that_are_none_are_refused(tiny: LlamaCpp) -> None:
     held = Held(unheld)
     held.check(Delta(0, '{"'))
     held.check(Delta(0, "anything"))
-    with pytest.raises(BadRequest, match="leaves it out"):
+    with pytest.raises(BadRequest, match="ignores it"):
         held.check(Delta(1, "Sure! {"))
 
 
@@ -361,14 +361,14 @@ def test_missing_and_wrong_files_say_which(tmp_path: Path) -> None:
         load(str(tmp_path / "nowhere.gguf"))
     for content, message in (
         (b"", "empty"),
-        (b"<!doctype html>", "no model in GGUF"),
+        (b"<!doctype html>", "not a model in GGUF"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
     ):
         (tmp_path / "wrong.gguf").write_bytes(content)
         with pytest.raises(ModelFileError, match=message):
             load(str(tmp_path / "wrong.gguf"))
     os.mkfifo(tmp_path / "pipe.gguf")
-    with pytest.raises(ModelFileError, match=r"pipe\.gguf' is no file"):
+    with pytest.raises(ModelFileError, match=r"pipe\.gguf' is not a file"):
         load(str(tmp_path / "pipe.gguf"))
     cut = tmp_path / "cut.gguf"
     with SMOLLM2.path().open("rb") as whole:

@@ -75,11 +75,11 @@ def test_sealed_originals_and_invisible_letters_are_dropped() -> None:
 @pytest.mark.parametrize(
     ("rewriter", "kind", "said_"),
     [
-        (Scripted(SECRET), BadResponse, "gave the original back"),
-        (Scripted(SECRET.replace(" ", "\u200b \n")), BadResponse, "gave the original back"),
-        (Scripted(""), BadResponse, "gave nothing back"),
-        (Scripted("\u200b\u200d"), BadResponse, "gave nothing back"),
-        (Scripted(lambda _: Sample(0, "so it", finish="length")), BadResponse, "did not come to an end"),
+        (Scripted(SECRET), BadResponse, "returned the original"),
+        (Scripted(SECRET.replace(" ", "\u200b \n")), BadResponse, "returned the original"),
+        (Scripted(""), BadResponse, "returned nothing"),
+        (Scripted("\u200b\u200d"), BadResponse, "returned nothing"),
+        (Scripted(lambda _: Sample(0, "so it", finish="length")), BadResponse, "its answer was incomplete"),
         (Scripted(lambda _: BadResponse("nonsense")), BadResponse, "nonsense"),
         (Scripted(lambda _: ContextOverflow("too long")), BadResponse, "too long"),
         (Scripted(lambda _: BadRequest("wrong")), BadResponse, "wrong"),

@@ -502,7 +502,7 @@ def test_they_are_named_in_task_files(tmp_path: Path) -> None:
     assert texts(run(backend_of(f"recorded:{file}"), ask("Go."))) == ["yes"]
     with pytest.raises(TaskError, match="backend: cached needs `backend`"):
         backend_of({"use": "cached", "file": file})
-    with pytest.raises(TaskError, match="names its backend twice"):
+    with pytest.raises(TaskError, match="is given its backend twice"):
         backend_of({"use": "cached:scripted", "backend": "scripted"})
     with pytest.raises(TaskError, match="backend: needs `use`"):
         backend_of({"use": "cached", "backend": {"replies": "x"}})

@@ -89,7 +89,7 @@ def test_temperature_flattens_what_is_drawn() -> None:
 def test_choices_are_kept(hanoi: XLSTMBackend) -> None:
     """An answer is one of the choices, also where the model would never say them; they may differ in length."""
     choices = ("5 C B", "5 C", "1 A B C", "move")
-    with pytest.raises(BadRequest, match="'5 C' begins the choice '5 C B'"):
+    with pytest.raises(BadRequest, match="'5 C' is the beginning of the choice '5 C B'"):
         run(hanoi, ask(PROMPT, choices=choices))
     deltas = run(hanoi, ask(PROMPT, choices=choices[1:], n=300, temperature=30.0, seed=3))
     assert set(texts(deltas)) == set(choices[1:])

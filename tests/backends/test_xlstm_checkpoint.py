@@ -84,14 +84,14 @@ def _nan(_: dict[str, Any], weights: dict[str, Any]) -> None:
         (lambda c, _: c["blocks"][0].update(heads=3), "3 heads do not divide a width of 8"),
         (lambda c, _: c["blocks"][0].update(kernels=4), "kernels: Extra inputs"),
         (lambda c, _: c.update(format=2), "format"),
-        (lambda c, _: c.update(vocabulary=["a", "b", "a"]), "'a' stands twice"),
-        (lambda c, _: c.update(vocabulary=["a", "b c"]), "'b c' can never be read as one of the words"),
+        (lambda c, _: c.update(vocabulary=["a", "b", "a"]), "'a' is in the vocabulary twice"),
+        (lambda c, _: c.update(vocabulary=["a", "b c"]), "'b c' can never be one of the words"),
         (lambda c, _: c.update(end="stop"), "'stop', is not in the vocabulary"),
         (lambda c, _: c.update(sha256="0" * 64), "SHA-256 is [0-9a-f]{64}, not 0{64}"),
-        (lambda _, w: w.update({"head.weight": w["head.weight"][:, :4]}), r"the shape \(3, 4\), where \(3, 8\)"),
+        (lambda _, w: w.update({"head.weight": w["head.weight"][:, :4]}), r"the shape \(3, 4\), but \(3, 8\)"),
         (lambda _, w: w.pop("norm.weight"), "no weight 'norm.weight'"),
         (lambda _, w: w.update(extra=w["norm.weight"]), "'extra', which no block"),
-        (lambda _, w: w.update({"norm.weight": np.ones(8, np.int32)}), "as int32, where a floating-point type"),
+        (lambda _, w: w.update({"norm.weight": np.ones(8, np.int32)}), "as int32, but a floating-point type"),
         (_nan, r"1 entries of 'blocks.0.recurrent.weight' \(of 128\) that are NaN"),
         (lambda _, w: w.update({"norm.weight": np.full(8, 1e39)}), "8 entries of 'norm.weight' .*beyond float32"),
         (lambda c, _: c.update(logit_cap=float("inf")), "logit_cap: Input should be a finite number"),
@@ -108,11 +108,11 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     """A file cut short is told from another file where there is a hash, and refused where there is none."""
     path = write(tmp_path, lambda config, _: config.update(sha256=None))
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(ModelFileError, match="no safetensors file, or is cut short"):
+    with pytest.raises(ModelFileError, match="not a safetensors file, or is cut short"):
         find(str(path)).load()
     for broken in ("{", "[" * 100_000):
         path.with_suffix(".json").write_text(broken, encoding="utf-8")
-        with pytest.raises(ModelFileError, match="is no JSON"):
+        with pytest.raises(ModelFileError, match="is not JSON"):
             find(str(path))
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelFileError, match=r"cannot read '.*mine\.json'"):
@@ -137,7 +137,7 @@ def test_scores_that_are_no_numbers_are_no_answer(tmp_path: Path, temperature: f
         weights["norm.weight"][:] = weights["head.weight"][:] = 3e38
 
     backend = load(str(write(tmp_path, enlarge)))
-    with pytest.raises(BadResponse, match="the model's scores are no numbers"):
+    with pytest.raises(BadResponse, match="the model's scores are not numbers"):
         asyncio.run(gather(backend, ask("a b", temperature=temperature)))
     asyncio.run(backend.close())
 

@@ -269,7 +269,7 @@ def test_a_snapshot_of_another_model_is_refused() -> None:
     stored = model("mlstm", seed=3).snapshot(model("mlstm", seed=3).encode(some(1, 9)))
     with pytest.raises(ModelFileError, match="another model"):
         model("mlstm", seed=4).restore(stored)
-    with pytest.raises(ModelFileError, match="no snapshot"):
+    with pytest.raises(ModelFileError, match="not a snapshot"):
         model("mlstm").restore(b"torn" + stored[:50])
 
 

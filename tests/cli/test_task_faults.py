@@ -126,7 +126,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
         ),
         (
             ("solve", "think.yaml", "--backend", "openai:gpt-5-mini"),
-            "error: https://api.openai.com/v1 wants a key: set the environment variable OPENAI_API_KEY",
+            "error: https://api.openai.com/v1 needs a key: set the environment variable OPENAI_API_KEY",
         ),
         (("solve", "think.yaml", "--monitor", "ruls"), "no monitor named 'ruls'"),
         (("solve", "think.yaml", "--key", "none.pem"), "cannot read the signing key none.pem"),

@@ -45,7 +45,7 @@ def test_too_many_actions(kit: Any) -> None:
     begin(under, "2", kit.call("read"))
     verdict = under.plan(kit.call("read"), kit.call("read", "b"))
     assert verdict.decision == "block"
-    assert verdict.feedback == "the plan needs 2 actions, and the budget has room for 1 more"
+    assert verdict.feedback == "the plan needs 2 actions, but the budget has room for 1 more"
 
 
 def test_what_a_person_has_raised_counts(kit: Any) -> None:
@@ -71,7 +71,7 @@ def test_too_dear(kit: Any) -> None:
     assert under.plan(*four).decision == "allow"
     under.add(events.StepAsked(key="s", step="solve", usd=0.5))
     verdict = under.plan(*four)
-    assert verdict.feedback == "the plan needs 1.00 USD of actions, and the budget has 0.50 USD left"
+    assert verdict.feedback == "the plan needs 1.00 USD of actions, but the budget has 0.50 USD left"
     under.add(events.StepAnswered(key="s", usage=Usage(usd=0.0)))
     assert under.plan(*four).decision == "allow"
 
@@ -111,7 +111,7 @@ def test_an_action_on_its_way(kit: Any) -> None:
     assert under.act(kit.call("pay"), key="3").decision == "allow"
     assert (
         under.act(kit.call("pay"), key="4").feedback
-        == "this needs 0.25 USD of actions, and the budget has 0.00 USD left"
+        == "this needs 0.25 USD of actions, but the budget has 0.00 USD left"
     )
 
 

@@ -262,7 +262,7 @@ def test_settings_are_checked(kit: Any) -> None:
     with pytest.raises(BadInput, match="did you mean 'escalate'"):
         Injection(then="escalte")  # type: ignore[arg-type] # what is wrong with it
     for wrong in (0, 1.1, True, "high", math.nan):
-        with pytest.raises(BadInput, match="above 0 and up to 1"):
+        with pytest.raises(BadInput, match="above 0 and at most 1"):
             Injection(threshold=wrong)  # type: ignore[arg-type] # as above
     with pytest.raises(TaskError, match="did you mean 'threshold'"):
         make_monitor("injection", {"treshold": 1})
@@ -293,7 +293,7 @@ def test_a_classifier_is_asked_and_its_score_counts(kit: Any, tmp_path: Path) ->
 @pytest.mark.parametrize("given", [1.5, -0.1, None, "high", math.nan, True])
 def test_a_classifier_that_answers_nonsense_fails_the_check(kit: Any, given: Any) -> None:
     """It is an error, which the engine never takes for a pass."""
-    with pytest.raises(ValueError, match="no number from 0 to 1"):
+    with pytest.raises(ValueError, match="not a number from 0 to 1"):
         observed(kit, ["hello there"], Injection(classifier=lambda _text: given))
     assert Injection().spec.on_error == "escalate"
 

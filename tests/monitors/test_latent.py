@@ -91,7 +91,7 @@ def test_without_a_key_only_what_is_unlike_is_told() -> None:
 
 def test_too_little_is_no_baseline() -> None:
     """The message says how many there are and how many it takes."""
-    with pytest.raises(BadInput, match="10 answers of inner:m:solve have signals: a baseline takes 30"):
+    with pytest.raises(BadInput, match="10 answers of inner:m:solve have signals, but a baseline needs 30"):
         fit(WHOSE, rows(10, 1))
 
 

@@ -97,7 +97,7 @@ def test_oversights_own_questions_do_not_count(kit: Any) -> None:
 @pytest.mark.parametrize("name", ["effects", "reads", "steps"])
 def test_a_limit_below_one_is_refused(name: str) -> None:
     """It would refuse what was never done."""
-    with pytest.raises(ValueError, match=f"{name} is 0"):
+    with pytest.raises(ValueError, match=f"{name} should be at least 1, not 0"):
         Loop(**{name: 0})
 
 

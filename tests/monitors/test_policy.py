@@ -192,7 +192,7 @@ def test_roles_of_the_file_are_what_other_monitors_read(kit: Any, tmp_path: Path
             "actions.pay: should be a mapping with any of decision, because, kinds, effect, roles",
         ),
         ("rules:\n  - statement: x", 2, "lacks `rule`"),
-        ("rules:\n  - rule: args.x ==", 2, "is no CEL expression"),
+        ("rules:\n  - rule: args.x ==", 2, "is not a CEL expression"),
         ("rules:\n  - rule: 'true'\n  - rule: onyl('pay', 'x', [])", 3, "did you mean 'only'"),
         ("rules:\n  - {rule: count('pay') < 2, for: [pay]}", 2, "'for' is for rules about single calls"),
         ("tests:\n  - {call: pay}", 2, "lacks `wants`"),
@@ -257,7 +257,7 @@ def test_the_table_of_calls_is_run(tmp_path: Path) -> None:
     told = [str(each) for each in policy(tmp_path, wrong).failures(ACTIONS)]
     assert len(told) == 2
     assert "policy.yaml:15" in told[0]
-    assert "wants block, and gets allow: send_email is of the kind 'send' (policy.yaml:1)" in told[0]
+    assert "expected block, but got allow: send_email is of the kind 'send' (policy.yaml:1)" in told[0]
     assert "twenty years" in told[1]
     missing = FILE.replace("call: send_email", "call: send_emial")
     assert "did you mean 'send_email'" in str(policy(tmp_path, missing).failures(ACTIONS)[0])
@@ -277,7 +277,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         ("call: pay_bill, arguments: {account: A}, tainted: [acount]", "'acount' is none of the call's arguments"),
         ("call: pay_bill, before: [{pay_bil: {}}]", "no action 'pay_bil'"),
         ("call: pay_bill, before: [{pay_bill: {acount: A}}]", "'acount' is not an argument of 'pay_bill'"),
-        ("call: pay_bill, at: noon", "'noon' is no time"),
+        ("call: pay_bill, at: noon", "'noon' is not a time"),
     ],
 )
 def test_a_name_in_the_table_that_does_not_exist_is_a_failure(tmp_path: Path, case: str, problem: str) -> None:
@@ -343,7 +343,7 @@ def test_a_task_brings_the_policy_by_which_its_calls_are_explained(tmp_path: Pat
         (("explain", "pay(5)"), "is not an argument"),
         (("explain", "pay(a=1, a=2)"), "gives a twice"),
         (("explain", '{"pay": 3}'), "is not a call"),
-        (("explain", "pay(a=1)", "--at", "noon"), "is no time"),
+        (("explain", "pay(a=1)", "--at", "noon"), "is not a time"),
         (("test", "policy.yaml", "--action", "nowhere:pay"), "no module 'nowhere'"),
     ],
 )

@@ -258,7 +258,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any]) -> 
 @pytest.mark.parametrize("judge", [Trace, Goals, Legibility])
 def test_a_judge_that_may_say_nothing_is_refused(judge: Any) -> None:
     """With no tokens every judgement fails, and with it every run: that is said before the run."""
-    with pytest.raises(TaskError, match="max_tokens: is 0: a judge has to be allowed some words"):
+    with pytest.raises(TaskError, match="max_tokens: should be at least 1, not 0"):
         judge(max_tokens=0)
 
 

@@ -164,16 +164,16 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
     [
         ({}, "watches for nothing"),
         ({"phrases": ["a"]}, "too short"),
-        ({"phrases": "whole"}, "is a list"),
+        ({"phrases": "whole"}, "should be a list"),
         ({"phrases": ["x" * 5] * 201}, "at most 200"),
-        ({"patterns": ["("]}, "no regular expression"),
-        ({"patterns": "ab"}, "is a list"),
-        ({"repeats": 1}, "from 2"),
-        ({"phrases": [PHRASE], "decision": "allow"}, "no objection"),
+        ({"patterns": ["("]}, "not a regular expression"),
+        ({"patterns": "ab"}, "should be a list"),
+        ({"repeats": 1}, "at least 2"),
+        ({"phrases": [PHRASE], "decision": "allow"}, "not an objection"),
         ({"phrases": [PHRASE], "where": "nowhere"}, "`reasoning`, `text` or `both`"),
         ({"phrases": [PHRASE], "reach": 0}, "from 1 to"),
-        ({"phrases": [PHRASE], "steps": "solve"}, "is a list"),
-        ({"phrases": [PHRASE], "steps": ["solved"]}, "no kind of step; did you mean 'solve'"),
+        ({"phrases": [PHRASE], "steps": "solve"}, "should be a list"),
+        ({"phrases": [PHRASE], "steps": ["solved"]}, "not a kind of step; did you mean 'solve'"),
     ],
 )
 def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any], said: str) -> None:

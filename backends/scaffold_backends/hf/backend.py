@@ -198,15 +198,19 @@ class HuggingFace:
             cure = "raise the option n_ctx"
             if most != self._options.n_ctx:
                 learned = model.family.positions == "learned"
-                cure = "use a model with more context" if learned else "set the option n_ctx, if worse answers will do"
+                cure = (
+                    "use a model with more context"
+                    if learned
+                    else "set the option n_ctx, if worse answers are acceptable"
+                )
             raise ContextOverflow(
-                f"the prompt has {length} tokens, and {model.name} holds {most} with the answer: shorten the prompt, "
-                f"or {cure}"
+                f"the prompt has {length} tokens, but {model.name} has room for {most}, with the answer: shorten the "
+                f"prompt, or {cure}"
             )
         if model.trained is not None and length > model.trained:
             message = (
-                f"the prompt has {length} tokens; {model.name} was trained on texts of {model.trained}, and beyond "
-                "them its answers get worse"
+                f"the prompt has {length} tokens; {model.name} was trained on texts of {model.trained} tokens, and "
+                "its answers get worse beyond that"
             )
             warnings.warn(message, stacklevel=2)
         return most - length if most is not None else length + 10**9

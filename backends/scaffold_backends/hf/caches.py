@@ -68,8 +68,8 @@ def _rows(value: Any, index: Any) -> Any:
 
 def _unknown(kind: str) -> ModelFileError:
     return ModelFileError(
-        f"this model keeps its state in a {kind}, which is not known to be copied rightly; use a model of "
-        "another kind, or run it behind a server"
+        f"this model keeps its state in a {kind}, which cannot be copied reliably; use a model of another kind, or "
+        "run it behind a server"
     )
 
 

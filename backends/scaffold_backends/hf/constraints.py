@@ -45,7 +45,7 @@ class Grammars:
         grammar = matcher.grammar_from_json_schema(narrowed, overrides=LLGUIDANCE)
         begun = matcher(self._vocabulary, grammar, log_level=0)
         if begun.is_error():
-            raise BadRequest(f"an answer cannot be held to this JSON Schema: {begun.get_error()[:300]}")
+            raise BadRequest(f"answers cannot be restricted to this JSON Schema: {begun.get_error()[:300]}")
         return Constraint(begun, self._width)
 
 
@@ -84,4 +84,4 @@ class Constraint:
         return bool(self._matcher.is_stopped())
 
     def _broken(self) -> BadRequest:
-        return BadRequest(f"an answer could not be held to its JSON Schema: {self._matcher.get_error()[:300]}")
+        return BadRequest(f"the answer could not be restricted to its JSON Schema: {self._matcher.get_error()[:300]}")

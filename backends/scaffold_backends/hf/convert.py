@@ -31,7 +31,7 @@ def convert(file: Path, folder: Path, say: Callable[[str, float], None]) -> None
     """
     loading.installed()
     if folder.exists() and any(folder.iterdir()):
-        raise ModelFileError(f"{str(folder)!r} is not empty; name a folder that is yet to be made")
+        raise ModelFileError(f"{str(folder)!r} is not empty: name a folder that does not exist yet")
     place = loading.place_of(str(file))
     model = loading.load(place, dtype="float32", device="cpu", say=lambda message, part: say(message, part * 0.9))
     network = model.network

@@ -88,16 +88,16 @@ def family_of(config: Any) -> Family:
     """
     kind = str(config.model_type)
     if kind not in FAMILIES:
-        why = _REFUSED.get(kind, "nobody has checked that its state can be copied")
+        why = _REFUSED.get(kind, "it has not been checked that its state can be copied")
         raise ModelFileError(
             f"a model of the kind {kind!r} cannot be used here: {why}{nearest(kind, FAMILIES)}; known kinds: "
-            f"{', '.join(sorted(FAMILIES))}. A server that runs it can be used by its address (http://...)."
+            f"{', '.join(sorted(FAMILIES))}. Run it with a server instead, and give the server's address (http://...)."
         )
     if kind == "xlstm":
         width = config.hidden_size * config.qk_dim_factor
         if width % _XLSTM_MULTIPLE:
             raise ModelFileError(
                 f"this xLSTM cannot run: hidden_size x qk_dim_factor is {config.hidden_size} x "
-                f"{config.qk_dim_factor:g} = {width:g}, and has to be a multiple of {_XLSTM_MULTIPLE}"
+                f"{config.qk_dim_factor:g} = {width:g}, but should be a multiple of {_XLSTM_MULTIPLE}"
             )
     return FAMILIES[kind]

@@ -112,7 +112,7 @@ def place_of(path: str, gguf_file: str = "") -> Place:
     if not (folder / "config.json").is_file():
         files = sorted(file.name for file in folder.glob("*.gguf"))
         hint = f"; for the GGUF file in it, write 'hf:{path}/{files[0]}'" if files else ""
-        raise ModelFileError(f"{str(folder)!r} is no model: it has no config.json{hint}")
+        raise ModelFileError(f"{str(folder)!r} is not a model: it has no config.json{hint}")
     return Place(folder)
 
 
@@ -126,8 +126,8 @@ def _downloaded(name: str) -> Path:
         raise ModelFileError(f"cannot read the model {name!r}: no such file or folder") from None
     except LocalEntryNotFoundError:
         raise ModelFileError(
-            f"the model {name!r} is neither a file or folder here nor downloaded: nothing is fetched while a task is "
-            f"solved; get it with: hf download {name}"
+            f"the model {name!r} is not a file or folder here, and is not downloaded: get it with `hf download "
+            f"{name}` (nothing is downloaded while a task is solved)"
         ) from None
 
 
@@ -208,7 +208,7 @@ def _why(place: Place, error: Exception) -> str:
     advice = "; its files are damaged, incomplete, or of a kind that this version of transformers does not know"
     if "safetensors" in words and isinstance(error, OSError):
         advice = (
-            "; weights have to be in files model*.safetensors, since loading other formats can run code: convert them "
+            "; weights should be in files model*.safetensors, since loading other formats can run code: convert them "
             "with model.save_pretrained(FOLDER)"
         )
     return f"cannot load {where!r}: {words}{advice}"

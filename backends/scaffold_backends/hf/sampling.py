@@ -64,8 +64,8 @@ def checked(logits: Any, model: str) -> Any:
         if not logits.isnan().any() and logits.amax(-1).isfinite().all():
             return logits
         raise BadResponse(
-            f"{model} gave scores for its next token that are no numbers (NaN or infinite), by which nothing can be "
-            "chosen: its weights are damaged, or its numbers too large for their type (try the option dtype: float32)"
+            f"{model} gave scores for its next token that are not numbers (NaN or infinite), so none can be chosen: "
+            "its weights are damaged, or its numbers are too large for their type (try the option dtype: float32)"
         )
     return logits
 

@@ -161,15 +161,15 @@ def _tls(url: str, options: HttpOptions) -> ssl.SSLContext:
     except (ssl.SSLError, OSError) as error:
         file = os.environ.get("SSL_CERT_FILE", "")
         raise BadInput(
-            f"{file!r} holds no certificate in PEM ({_fault(error)}): the environment variable SSL_CERT_FILE names it. "
-            "Let it name another file, or unset it."
+            f"{file!r}, named by the environment variable SSL_CERT_FILE, has no certificate in PEM form "
+            f"({_fault(error)}): name another file there, or unset it."
         ) from None
     if options.ca_file is not None:
         try:
             context.load_verify_locations(options.ca_file)
         except (ssl.SSLError, OSError) as error:
             raise TaskError(
-                f"{str(options.ca_file)!r} holds no certificate in PEM ({_fault(error)})", path=("ca_file",)
+                f"{str(options.ca_file)!r} has no certificate in PEM form ({_fault(error)})", path=("ca_file",)
             ) from None
     return context
 

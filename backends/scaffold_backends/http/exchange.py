@@ -38,7 +38,7 @@ _EVENTS = re.compile(rb"\s*(\xef\xbb\xbf)?(:|data:|event:|id:|retry:)")
 _LONGEST_FIELD = 16  # bytes needed to see whether a text begins like events
 _ZIPPED = frozenset({"gzip", "x-gzip", "deflate"})
 _SILENCES: dict[type[BaseException], str] = {
-    httpx.ReadTimeout: "it sent nothing for as long as option 'read_s' lets it",
+    httpx.ReadTimeout: "it sent nothing within the time of option 'read_s'",
     httpx.ConnectTimeout: "no connection within the time of option 'connect_s'",
     TimeoutError: "no answer within the time of option 'total_s'",
 }
@@ -201,18 +201,18 @@ def _unreachable(error: Exception, post: Post, tries: str) -> BackendUnavailable
         )
     if (crowded := _no_more_files(error)) is not None:
         return BackendUnavailable(
-            f"{origin.name} could not be reached in {tries}: {crowded.strerror}. This process may open no more: raise "
-            "`ulimit -n`, or lower `concurrency` or -j."
+            f"{origin.name} could not be reached in {tries}: {crowded.strerror}. This process cannot open more "
+            "connections: raise `ulimit -n`, or lower `concurrency` or -j."
         )
-    cure = "Check the address, and that the server runs."
+    cure = "Check the address, and that the server is running."
     if (proxy := proxy_of(str(post.url))) is not None:
         shown = urlsplit(proxy).netloc.rpartition("@")[2]
         cure = (
-            f"It was asked for through the proxy {shown}: check HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the "
+            f"The request went through the proxy {shown}: check HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, or name the "
             "host in NO_PROXY."
         )
     if isinstance(error, httpx.ReadTimeout):
-        cure = "A model that is slow to begin needs a longer one."
+        cure = "A model that is slow to answer needs a longer time."
     reason = _reason(error, origin).rstrip(".")
     return BackendUnavailable(f"{origin.name} could not be reached in {tries}: {reason}. {cure}")
 
@@ -317,7 +317,7 @@ async def _check_kind(response: httpx.Response, pieces: AsyncIterator[bytes], po
     # We asked for no compression. Decompressing it nevertheless could take any amount of memory.
     if packing:
         packing = post.origin.hide(packing)
-        raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), which it was asked not to")
+        raise BadResponse(f"{post.origin.name} compressed its stream ({packing!r}), although it was asked not to")
     return begun
 
 
@@ -372,7 +372,7 @@ class _Answer:
         if self._post.dialect.mark not in data:
             hint = recognised(data, self._post.dialect.name)
             if "speaks" in hint:
-                raise BadResponse(f"{self._post.origin.name} does not speak what it was spoken to in{hint}.")
+                raise BadResponse(f"{self._post.origin.name} does not understand the requests{hint}.")
 
     async def events(self, deadline: float) -> AsyncGenerator[Any]:
         """Yield all events, the first ones included, until the server says that it is done."""

@@ -93,10 +93,14 @@ class ClientPool:
                 timeout=self._timeout, verify=self._tls, limits=limits, proxy=proxy_of(self._url), trust_env=False
             )
         except (ValueError, httpx.InvalidURL, ImportError) as error:
-            reason = "it needs `pip install httpx[socks]`" if isinstance(error, ImportError) else "it is no proxy's URL"
+            reason = (
+                "it needs `pip install httpx[socks]`"
+                if isinstance(error, ImportError)
+                else "it is not the URL of a proxy"
+            )
         raise BackendUnavailable(
-            f"the proxy that the environment names cannot be used: {reason}. "
-            "Look at HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
+            f"the proxy that the environment names cannot be used: {reason}. Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY "
+            "and NO_PROXY.",
             reached=False,
         )
 

@@ -111,7 +111,8 @@ class Preset:
         if not told:
             if not self.url:
                 raise TaskError(
-                    f"where is {self.name}? Set the environment variable {self.url_env} or the option 'base_url'",
+                    f"the address of {self.name} is not known: set the environment variable {self.url_env} or the "
+                    "option 'base_url'",
                     path=("base_url",),
                 )
             return self.url
@@ -145,9 +146,9 @@ class Preset:
         key = os.environ.get(name, "").strip() if name else ""
         wanted = options.key_env or (self.needs_key and is_ours and shown == shown_url(self.url or shown))
         if not key and wanted:
-            raise MissingKey(f"{shown} wants a key: set the environment variable {name}", name)
+            raise MissingKey(f"{shown} needs a key: set the environment variable {name}", name)
         if not key.isprintable() or not key.isascii():
-            raise MissingKey(f"the key in the environment variable {name} has characters that no key has", name)
+            raise MissingKey(f"the key in the environment variable {name} has characters that cannot be in a key", name)
         return name, key
 
 
@@ -189,7 +190,7 @@ def shown_url(url: str) -> str:
         TaskError: it is not a server's URL.
     """
     told = re.sub(r"//[^/]*@", "//", url)
-    wrong = f"{told!r} is no URL of a server: it begins with http:// or https:// and names a host"
+    wrong = f"{told!r} is not the URL of a server: it should begin with http:// or https:// and name a host"
     try:
         httpx.URL(url)
         parts = urlsplit(url)

@@ -63,5 +63,5 @@ def recognised(body: bytes, wanted: str) -> str:
     if spoken is None:
         return ""
     if spoken == wanted:
-        return ". It answers whole, where a stream was asked for"
+        return ". It sent a whole answer instead of a stream"
     return f". It speaks {_NAMES[spoken]}"

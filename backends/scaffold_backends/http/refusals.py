@@ -174,7 +174,10 @@ def _meaning(status: int, said: str, code: str, origin: Origin) -> tuple[type[Ba
     if status == HTTPStatus.PAYMENT_REQUIRED or _UNPAID.search(f"{code} {said}"):
         return BackendUnavailable, "Check the account's plan and billing."
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        return BackendUnavailable, "The proxy wants a name and a password, in its URL in HTTPS_PROXY or HTTP_PROXY."
+        return (
+            BackendUnavailable,
+            "The proxy needs a name and a password: put them into its URL in HTTPS_PROXY or HTTP_PROXY.",
+        )
     if status in _PASSING or status == 0 or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return BackendUnavailable, ""
     lost = status in {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}

@@ -87,7 +87,7 @@ def load_smollm2(model: str = "", **options: Any) -> LlamaCpp:
     """
     read = read_options(LlamaCppOptions, options, "smollm2")
     if model:
-        message = f"smollm2 is one model and takes no name, such as {model!r}; for a file, write 'llamacpp:PATH'"
+        message = f"smollm2 is a single model and takes no name such as {model!r}; for a file, write 'llamacpp:PATH'"
         raise TaskError(message)
     # It was not trained to reason before it answers.
     known = read.model_copy(update={"reasoning": read.reasoning or "absent"})
@@ -167,7 +167,7 @@ class LlamaCpp:
         if context < self._options.n_ctx and "n_ctx" in self._options.model_fields_set:
             warnings.warn(
                 f"n_ctx is {self._options.n_ctx}, and {self.profile.model} was trained on texts of {context} tokens: "
-                f"it holds {context}",
+                f"using {context}",
                 stacklevel=2,
             )
         self.profile = msgspec.structs.replace(self.profile, context=context)

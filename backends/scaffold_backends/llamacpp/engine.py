@@ -157,7 +157,7 @@ class Engine:
             with client:
                 response = client.get(path) if body is None else client.post(path, json=body)
         except httpx.HTTPError as error:
-            raise BackendUnavailable(f"llama.cpp does not answer: {error}") from error
+            raise BackendUnavailable(f"llama.cpp failed to answer: {error}") from error
         answer: dict[str, Any] = response.json()
         if response.is_error:
             raise BadRequest(f"llama.cpp: {answer.get('error', answer)}")

@@ -60,4 +60,4 @@ class Held:
             return
         self._begun.add(delta.index)
         if not delta.text.startswith(self._begins):
-            raise BadRequest("llama.cpp cannot hold an answer to this JSON Schema, and leaves it out: simplify it")
+            raise BadRequest("llama.cpp cannot restrict answers to this JSON Schema and ignores it: simplify it")

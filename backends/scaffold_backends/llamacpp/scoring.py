@@ -105,5 +105,5 @@ def _told(engine: Engine, prompt: list[int], forced: int, most: int) -> tuple[di
         pairs = [(one["id"], one["logprob"]) for entry in entries for one in (entry, *entry["top_logprobs"])]
         cached = int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
     except (KeyError, IndexError, TypeError) as error:
-        raise BadResponse(f"llama.cpp told no log-probabilities: {str(answer)[:200]!r}") from error
+        raise BadResponse(f"llama.cpp returned no log-probabilities: {str(answer)[:200]!r}") from error
     return {int(token): float(logprob) for token, logprob in pairs if math.isfinite(logprob)}, cached

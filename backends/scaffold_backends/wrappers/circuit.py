@@ -94,10 +94,10 @@ class Circuit:
                 return self._era
             left = self._left(pause_s)
             if left > 0:
-                said = f"it keeps failing and is not asked for another {left:.0f} s: {self._why}"
+                said = f"it keeps failing, so it is not asked again for {left:.0f} s: {self._why}"
                 raise BackendUnavailable(said, reached=False)
             if self._trial is not None:
-                said = f"it kept failing, and one request is being tried just now: {self._why}"
+                said = f"it kept failing, and a single request is being tried now: {self._why}"
                 raise BackendUnavailable(said, reached=False)
             self._era += 1
             self._trial = self._era

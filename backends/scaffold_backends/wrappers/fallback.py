@@ -53,7 +53,7 @@ def fallback(model: str = "", **options: Any) -> Fallback:
         BadInput: none of them can be made.
     """
     if model:
-        raise TaskError(f"fallback takes a list, `backends: [{model}, ...]`, and no name", path=("use",))
+        raise TaskError(f"fallback takes a list, `backends: [{model}, ...]`, not a name", path=("use",))
     read = read_options(FallbackOptions, options, "fallback")
     members: list[Backend] = []
     without: dict[str, str] = {}
@@ -65,7 +65,7 @@ def fallback(model: str = "", **options: Any) -> Fallback:
                 raise
             name = str(said.get("use") if isinstance(said, dict) else said)
             without[name] = str(error)
-            warnings.warn(f"fallback goes on without {name}: {error}", stacklevel=2)
+            warnings.warn(f"fallback continues without {name}: {error}", stacklevel=2)
     return Fallback(*members, without=without)
 
 
@@ -107,7 +107,7 @@ class Fallback(Around):
                     await member.prepare(say)
                 except BadInput as error:
                     self._unready[place] = error
-                    warnings.warn(f"fallback goes on without {_name(member)}: {error}", stacklevel=2)
+                    warnings.warn(f"fallback continues without {_name(member)}: {error}", stacklevel=2)
         if len(self._unready) == len(self.members):
             raise self._unready[0]
         self.profile = self.describe()

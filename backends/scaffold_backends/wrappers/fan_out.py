@@ -66,9 +66,9 @@ class FanOut(Around):
                     whole = whole or delta.usage is not None
                     arriving.put_nowait(msgspec.structs.replace(delta, index=index))
             if not whole:
-                arriving.put_nowait(BadResponse(f"sample {index} ended without saying what it cost"))
+                arriving.put_nowait(BadResponse(f"sample {index} ended without reporting its usage"))
         except asyncio.CancelledError:
-            arriving.put_nowait(BackendError(f"sample {index} was cancelled from within"))
+            arriving.put_nowait(BackendError(f"sample {index} was cancelled by its own code"))
             raise
         except Exception as error:  # noqa: BLE001 - raised in the reader
             arriving.put_nowait(error)

@@ -29,9 +29,9 @@ def inner_of(spec: str, options: WrapperOptions, name: str) -> Backend:
         TaskError: none is named, or two are.
     """
     if not spec and options.backend is None:
-        raise TaskError(f"{name} needs `backend`: who answers, such as `backend: smollm2`", path=("backend",))
+        raise TaskError(f"{name} needs `backend`, which answers, such as `backend: smollm2`", path=("backend",))
     if spec and options.backend is not None:
-        raise TaskError(f"{name} names its backend twice: {spec!r} and `backend`", path=("backend",))
+        raise TaskError(f"{name} is given its backend twice: {spec!r} and `backend`", path=("backend",))
     return member_of(spec or options.backend, ("backend",))
 
 

@@ -57,7 +57,9 @@ def paraphrase(model: str = "", **options: Any) -> Paraphrase:
     """
     read = read_options(ParaphraseOptions, options, "paraphrase")
     if read.by is None:
-        raise TaskError("paraphrase needs `by`: who rewrites the reasoning, such as `by: smollm2`", path=("by",))
+        raise TaskError(
+            "paraphrase needs `by`, the backend that rewrites the reasoning, such as `by: smollm2`", path=("by",)
+        )
     inner = inner_of(model, read, "paraphrase")
     return Paraphrase(inner, member_of(read.by, ("by",)), instruction=read.instruction, tries=read.tries)
 
@@ -124,7 +126,7 @@ class Paraphrase(Around):
                     arriving.put_nowait(delta)
             arriving.put_nowait(None)
         except asyncio.CancelledError:
-            arriving.put_nowait(BackendError("it was cancelled from within"))
+            arriving.put_nowait(BackendError("it was cancelled by its own code"))
             raise
         except Exception as error:  # noqa: BLE001 - raised in the reader
             arriving.put_nowait(error)
@@ -154,7 +156,7 @@ class Paraphrase(Around):
             if not why:
                 return rewritten, spent
         name = f"{self._by.profile.backend}:{self._by.profile.model}"
-        raise BadResponse(f"the reasoning is withheld, since {name} has not rewritten it: {why}")
+        raise BadResponse(f"the reasoning is withheld, because {name} has not rewritten it: {why}")
 
 
 def _profile(inner: Profile, by: Profile, tries: int) -> Profile:
@@ -204,9 +206,9 @@ def _seen(text: str) -> str:
 
 def _fault(original: str, rewritten: str, finish: str) -> str:
     if finish != "stop":
-        return f"it did not come to an end ({finish or 'cut'})"
+        return f"its answer was incomplete ({finish or 'cut'})"
     if not rewritten:
-        return "it gave nothing back"
+        return "it returned nothing"
     if rewritten.split() == _seen(original).split():
-        return "it gave the original back"
+        return "it returned the original"
     return ""

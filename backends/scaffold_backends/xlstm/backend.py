@@ -150,7 +150,7 @@ class XLSTMBackend:
         if len(tokens) > config.longest:
             warnings.warn(
                 f"the prompt has {len(tokens)} tokens, and {self._checkpoint.name} was trained on prompts of at most "
-                f"{config.longest}: what it answers may be worth less",
+                f"{config.longest}: its answers may be worse",
                 BeyondTraining,
                 stacklevel=3,
             )

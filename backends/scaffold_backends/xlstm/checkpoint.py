@@ -51,12 +51,12 @@ class Checkpoint:
         if self.config.sha256 not in {None, digest}:
             raise ModelFileError(
                 f"{str(self.path)!r} is not the file that its config describes: its SHA-256 is {digest}, not "
-                f"{self.config.sha256}; get both files anew, from the same place"
+                f"{self.config.sha256}; get both files again, from the same place"
             )
         try:
             weights = load(stored)
         except SafetensorError as error:
-            raise ModelFileError(f"{str(self.path)!r} is no safetensors file, or is cut short: {error}") from error
+            raise ModelFileError(f"{str(self.path)!r} is not a safetensors file, or is cut short: {error}") from error
         except KeyError as error:  # numpy has no such type
             raise ModelFileError(
                 f"{str(self.path)!r} has weights of the type {error}, which numpy cannot read; save them as float32"
@@ -66,9 +66,9 @@ class Checkpoint:
             if name not in weights:
                 raise self._wrong(f"has no weight {name!r}{nearest(name, weights)}")
             if weights[name].shape != shape:
-                raise self._wrong(f"has {name!r} with the shape {weights[name].shape}, where {shape} is needed")
+                raise self._wrong(f"has {name!r} with the shape {weights[name].shape}, but {shape} is needed")
             if not np.issubdtype(weights[name].dtype, np.floating):
-                raise self._wrong(f"has {name!r} as {weights[name].dtype}, where a floating-point type is needed")
+                raise self._wrong(f"has {name!r} as {weights[name].dtype}, but a floating-point type is needed")
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
                 weights[name] = weights[name].astype(np.float32)
             bad = int(np.count_nonzero(~np.isfinite(weights[name])))
@@ -82,7 +82,7 @@ class Checkpoint:
 
     def _wrong(self, what: str) -> ModelFileError:
         return ModelFileError(
-            f"{str(self.path)!r} {what}; the config beside it is of another model, or the file is damaged"
+            f"{str(self.path)!r} {what}; the config beside it is for another model, or the file is damaged"
         )
 
 
@@ -111,7 +111,7 @@ def _own(said: str) -> Path:
         inside = sorted(path.glob("*.safetensors"))
         if len(inside) != 1:
             raise TaskError(
-                f"the folder {said!r} has {len(inside)} files *.safetensors; name one of them, or leave just one"
+                f"the folder {said!r} has {len(inside)} files *.safetensors; name one of them, or keep only one"
             )
         return inside[0]
     if path.is_file():
@@ -127,7 +127,7 @@ def _config(path: Path) -> Config:
     try:
         said = json.loads(_bytes(path))
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"the config {str(path)!r} is no JSON: {error}") from error
+        raise ModelFileError(f"the config {str(path)!r} is not JSON: {error}") from error
     try:
         return Config.model_validate(said)
     except ValidationError as error:

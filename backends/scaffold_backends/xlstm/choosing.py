@@ -62,7 +62,7 @@ class Weighed:
         self._totals: list[float] = cumulative[:, -1].tolist()
         if not isfinite(sum(self._totals)):
             raise BadResponse(
-                "the model's scores are no numbers: its weights are too large to compute with, or damaged"
+                "the model's scores are not numbers: its weights are too large to compute with, or damaged"
             )
         self._likeliest: list[int] | None = None
         if temperature != 1 or places is not None:
@@ -124,5 +124,6 @@ def _no_beginnings(known: dict[tuple[int, ...], str]) -> None:
     for short, long in pairwise(ordered):
         if long[: len(short)] == short:
             raise BadRequest(
-                f"the choice {known[short]!r} begins the choice {known[long]!r}, and the model cannot say where it ends"
+                f"the choice {known[short]!r} is the beginning of the choice {known[long]!r}, and the model "
+                "cannot mark where a choice ends"
             )

@@ -234,11 +234,11 @@ class XLSTM:
         try:
             arrays = load(stored)
         except SafetensorError as error:
-            raise ModelFileError(f"these {len(stored)} bytes are no snapshot of a state: {error}") from error
+            raise ModelFileError(f"these {len(stored)} bytes are not a snapshot of a state: {error}") from error
         if not np.array_equal(arrays.pop("model", _digits("")), _digits(self.digest + _LAYOUT)):
             raise ModelFileError(
-                "this snapshot is of another model's state, or another version's: restore it with the weights and the "
-                "version it was made by"
+                "this snapshot is from another model or another version: restore it with the weights and the version "
+                "that made it"
             )
         read = int(arrays.pop("read")[0])
         ordered = [arrays[name] for name in sorted(arrays)]

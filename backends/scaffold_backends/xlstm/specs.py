@@ -167,10 +167,10 @@ class Config(_Spec):
     def _fits_together(self) -> Config:
         if len(set(self.vocabulary)) < len(self.vocabulary):
             twice = next(word for word in self.vocabulary if self.vocabulary.count(word) > 1)
-            raise ValueError(f"the word {twice!r} stands twice in the vocabulary")
+            raise ValueError(f"the word {twice!r} is in the vocabulary twice")
         for word in self.vocabulary:
             if not word or word.split() != [word] or (self.tokens == "characters" and len(word) > 1):
-                raise ValueError(f"{word!r} can never be read as one of the {self.tokens} of a text")
+                raise ValueError(f"{word!r} can never be one of the {self.tokens} of a text")
         if self.end is not None and self.end not in self.vocabulary:
             raise ValueError(f"the word that ends an answer, {self.end!r}, is not in the vocabulary")
         self.shapes()

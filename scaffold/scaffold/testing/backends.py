@@ -59,7 +59,7 @@ class Scripted:
         prompt = sum(words(message.content) for message in request.messages)
         most = self.profile.context
         if most is not None and prompt > most:
-            raise ContextOverflow(f"the prompt has {prompt} tokens, and the context holds {most}: shorten it")
+            raise ContextOverflow(f"the prompt has {prompt} tokens, but the context has room for {most}: shorten it")
         spent = Usage(prompt, 0)
         ended = False
         try:

@@ -289,7 +289,7 @@ class ResponseReader:
 
 def _text(event: Event) -> str:
     if not isinstance(event.delta, str):
-        raise BadResponse(f"a piece of text was sent that is a {type(event.delta).__name__}")
+        raise BadResponse(f"a piece of text was sent as a {type(event.delta).__name__}")
     return event.delta
 
 
