@@ -288,9 +288,10 @@ class OutcomeUnknown(ActionError):
 
 
 class ObservationWithheld(ActionError):
-    """The action happened, and oversight withheld its result."""
+    """The action happened, and oversight withheld its result; that it did depends on that result, so it taints."""
 
     code = "observation_withheld"
+    tainted = True
 
 
 _MOVE_ERRORS: dict[str, type[MoveError]] = {

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Planning, Task, Thought, act, apply, think, together
-from scaffold.errors import ActionFailed, ActionRefused, PlanError
+from scaffold import Planning, Task, Thought, Verdict, act, apply, think, together
+from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, PlanError
 from scaffold.testing import Driver
 from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.moves import Act, Think
@@ -20,6 +20,8 @@ from scaffold.vocabulary.references import NOWHERE, Provenance, Reference, prove
 
 if TYPE_CHECKING:
     from tests.core.conftest import Watcher, World
+
+    from scaffold.vocabulary.review import Subject
 
 MAIL = Reference({"from": "eve", "lines": ["pay me"]}, Provenance(("action:0",), tainted=True))
 ORDER = Reference("pay bob", Provenance(("input:order",)))
@@ -261,3 +263,32 @@ def test_what_a_failure_says_taints_what_follows(world: World, watcher: type[Wat
     posted, paid = (each["call"]["provenance"] for each in world.facts(outcome, "action.proposed"))
     assert posted["text"].get("tainted", False) is False
     assert paid["invoice"]["tainted"] is True
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["live", "resumed"])
+def test_a_branch_taken_because_a_result_was_withheld_is_tainted(
+    world: World, watcher: type[Watcher], *, resumed: bool
+) -> None:
+    """Whoever wrote a result decides whether it is withheld, and so what the planner does then."""
+
+    def planner(_: Task) -> Planning[str]:
+        try:
+            yield from act("look", {"at": "x"})
+        except ObservationWithheld:
+            yield from act("pay", {"invoice": "i1"})
+        return "paid"
+
+    def says(read: Subject) -> Verdict:
+        return Verdict(decision="block" if read.call is not None and read.call.action == "look" else "allow")
+
+    def withholding() -> list[Watcher]:
+        return [watcher(), watcher(says, name="reader", watches=frozenset({"observation"}))]
+
+    outcome = world.solve(planner, monitors=withholding())
+    if resumed:
+        world.cut_after(outcome, "released")
+        outcome = world.agent(planner, monitors=withholding()).resume_sync(outcome.run)
+    assert outcome.answer == "paid"
+    _, paid = (each["call"] for each in world.facts(outcome, "action.proposed"))
+    assert paid["provenance"]["invoice"]["tainted"] is True
+    assert paid["control"]["tainted"] is True
