@@ -244,7 +244,7 @@ async def test_what_is_no_move_is_named_within_a_host_too(world: World) -> None:
     async with gate_of(world).run(TASK) as run:
         for mistake, said in (
             (without_from(), "yield from"),
-            (without_star(), "a star stands before the brackets"),
+            (without_star(), "with a star"),
             (with_a_text(), "was given a str"),
             ("look", "a planner is a generator function"),
         ):
@@ -281,6 +281,19 @@ async def test_failures_have_their_kinds(world: World) -> None:
             await run.act("post", {"text": "!break"})
         with pytest.raises(ActionRefused, match=r"no action 'pya'.*'pay'"):
             await run.act("pya", {})
+
+
+async def test_a_run_that_only_plans_ends_at_the_first_effect(world: World) -> None:
+    """Reads are performed; the host is told in words why the run is over, by the error that every end is."""
+    async with gate_of(world, plan_only=True).run(TASK) as run:
+        await run.act("look", {"at": "a"})
+        with pytest.raises(RunEnding, match="pay would change the world, and this run only plans"):
+            await run.act("pay", {"invoice": "i1"})
+        with pytest.raises(RunEnding, match="only plans"):
+            await run.act("look", {"at": "b"})
+    assert run.outcome.status == "solved"
+    assert [each["name"] for each in run.outcome.answer["planned"]] == ["pay"]
+    assert [done[0] for done in world.done] == ["look"]
 
 
 async def test_a_monitor_that_halts_ends_the_run(world: World, watcher: type[Watcher]) -> None:
@@ -536,7 +549,7 @@ async def test_how_a_run_ended_is_told_once_it_has(world: World) -> None:
     """Whoever asks before is told so, in words, and can see beforehand whether it is over."""
     async with gate_of(world).run(TASK) as run:
         assert not run.over
-        with pytest.raises(BadInput, match=f"the run {run.id} goes on"):
+        with pytest.raises(BadInput, match=f"the run {run.id} is still going on"):
             _ = run.outcome
     assert run.over
     assert run.outcome.status == "solved"

@@ -217,7 +217,7 @@ class Hosted:
         if failed:
             raise failed[0]
         if not interpreter.done:
-            raise errors.Unavailable(f"a move after {interpreter.latest} was cancelled from within")
+            raise errors.Unavailable("a move of the planner was cancelled by the code it called")
         if interpreter.error is not None:
             raise interpreter.error
         result: T = interpreter.result
@@ -248,7 +248,7 @@ class Hosted:
                 outcome = await self._carry_out(move, making)
             finally:
                 self._made(making)
-        except (errors.RunEnding, errors.TraceError, PlanOnly) as error:
+        except (errors.RunEnding, errors.TraceError) as error:
             await self._finish_because(error)
             raise
         except asyncio.CancelledError:
@@ -326,6 +326,10 @@ class Hosted:
         except Parked:
             run = self._run.claim.run
             raise Waits(f"it waits for a person: answer with `scaffold approvals`, then resume the run {run}") from None
+        except PlanOnly:
+            raise OnlyPlans(
+                f"{move.planned.action} would change the world, and this run only plans: it ends here"
+            ) from None
         except asyncio.CancelledError:
             if making.is_from_within:
                 raise errors.Unavailable(f"the move at {pending.key} was cancelled by the code it called") from None
@@ -418,6 +422,8 @@ class Hosted:
     async def _because_of(self, error: Exception) -> Outcome:
         if isinstance(error, Waits):
             return await self._run.pause("waiting", str(error))
+        if isinstance(error, OnlyPlans):
+            error = PlanOnly()
         return await self._run.ended_by(error)
 
     async def _finish(self, how: Callable[[], Coroutine[Any, Any, Outcome]]) -> Outcome:
@@ -446,6 +452,10 @@ class Hosted:
 
 class Waits(errors.RunEnding):
     """The run is paused until a person has answered."""
+
+
+class OnlyPlans(errors.RunEnding):
+    """The run only plans, and has come to the first call that would change the world."""
 
 
 def _nothing() -> Generator[Any, Any, None]:
