@@ -28,7 +28,7 @@ from scaffold.vocabulary.actions import Observation
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Act, Ask, Note, Options, Propose, Think, Thought, Together
 from scaffold.vocabulary.plan import UNDOES, Plan, Planned, resolve
-from scaffold.vocabulary.references import NOWHERE, union
+from scaffold.vocabulary.references import NOWHERE, union, unwrap
 from scaffold.vocabulary.sampling import several
 
 if TYPE_CHECKING:
@@ -298,18 +298,18 @@ _STATUS_OF: dict[type[ActionError], Any] = {
 
 
 @overload
-def ask(question: str, *about: Any) -> Planning[Reference[str]]: ...
+def ask(question: str | Reference[str], *about: Any) -> Planning[Reference[str]]: ...
 @overload
-def ask(question: str, *about: Any, returns: type[T]) -> Planning[Reference[T]]: ...
-def ask(question: str, *about: Any, returns: Any = str) -> Planning[Reference[Any]]:
+def ask(question: str | Reference[str], *about: Any, returns: type[T]) -> Planning[Reference[T]]: ...
+def ask(question: str | Reference[str], *about: Any, returns: Any = str) -> Planning[Reference[Any]]:
     """Ask the user for a missing fact; the run pauses if nobody is there to answer."""
-    answer = yield Ask(question, returns, about)
+    answer = yield Ask(unwrap(question), returns, about)
     return cast("Reference[Any]", answer)
 
 
-def note(text: str, *, partial: Any = None) -> Planning[None]:
+def note(text: str | Reference[str], *, partial: Any = None) -> Planning[None]:
     """Write a note into the trace; `partial` is the run's answer if it is cut short from here on."""
-    yield Note(text, partial)
+    yield Note(unwrap(text), unwrap(partial))
 
 
 Mark = Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]

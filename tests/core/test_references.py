@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
-from scaffold import Planning, Task, Thought, Verdict, act, apply, think, together
+from scaffold import Planning, Task, Thought, Verdict, act, apply, ask, note, propose, think, together
 from scaffold.errors import ActionFailed, ActionRefused, ObservationWithheld, PlanError
 from scaffold.testing import Driver
 from scaffold.vocabulary.actions import Observation
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 MAIL = Reference({"from": "eve", "lines": ["pay me"]}, Provenance(("action:0",), tainted=True))
 ORDER = Reference("pay bob", Provenance(("input:order",)))
 TOLD = Provenance(("history:@3",))
+
+
+class Due(BaseModel):
+    """What a step may answer with."""
+
+    why: str
+
+
 provenances = st.builds(Provenance, st.lists(st.sampled_from("abcdef"), unique=True).map(tuple), st.booleans())
 
 
@@ -292,3 +301,22 @@ def test_a_branch_taken_because_a_result_was_withheld_is_tainted(
     _, paid = (each["call"] for each in world.facts(outcome, "action.proposed"))
     assert paid["provenance"]["invoice"]["tainted"] is True
     assert paid["control"]["tainted"] is True
+
+
+def test_a_move_takes_a_reference_where_it_takes_words_or_a_partial_answer(world: World) -> None:
+    """A thought or an observation stands for its value in a note, a partial answer, a question and a plan's reason."""
+
+    def planner(_: Task) -> Planning[str]:
+        thought = yield from think("solve", "what is due?", returns=Due)
+        seen = yield from act("look", {"at": "x"})
+        review = yield from propose(Plan([Planned("look", {"at": "y"})], reason=thought["why"]))
+        assert review.allowed
+        yield from note(thought["why"], partial={"due": thought, "seen": [seen]})
+        return str((yield from ask(thought["why"], seen)))
+
+    outcome = world.solve(planner, '{"why": "it is due"}')
+    assert (outcome.status, outcome.answer) == ("waiting", {"due": {"why": "it is due"}, "seen": ["seen x"]})
+    (noted,) = world.facts(outcome, "noted")
+    assert noted["text"] == "it is due"
+    (asked,) = world.facts(outcome, "question.asked")
+    assert asked["title"] == "it is due"

@@ -148,8 +148,8 @@ class Plan:
         PlanError: two nodes share an id, a reference names no node, or the references form a cycle.
     """
 
-    def __init__(self, actions: Sequence[Planned] = (), *, reason: str = "") -> None:
-        self.reason = reason
+    def __init__(self, actions: Sequence[Planned] = (), *, reason: str | Reference[str] = "") -> None:
+        self.reason: str = unwrap(reason)
         self.actions = tuple(actions)
         for number, planned in enumerate(self.actions):
             if not planned.id:
