@@ -55,15 +55,15 @@ def test_a_question_is_listed_until_its_run_has_taken_the_answer_in(office: Offi
     answer(office, first, "ann")
     assert states(queue) == ["1 of 2 approved"]
     answer(office, first, "cy")
-    assert states(queue) == ["answered, not taken in yet"]
+    assert states(queue) == ["answered, not yet used by the run"]
     assert office.agent(paying_two).resume_sync(outcome.run).status == "waiting"
     (second,) = queue.waiting()
     assert second.question.detail["calls"][0]["arguments"]["invoice"] == "i2"
     assert second.state == "open"
-    with pytest.raises(AnswerRefused, match="is settled already"):
+    with pytest.raises(AnswerRefused, match="is already settled"):
         find(office.journal, outcome.run, first.question.id)
     answer(office, second, "ben", granted=False)
-    assert states(queue) == ["answered, not taken in yet"]
+    assert states(queue) == ["answered, not yet used by the run"]
     office.agent(paying_two).resume_sync(outcome.run)
     assert (queue.waiting(), queue.faults) == ([], {})
 
@@ -104,11 +104,11 @@ def test_nothing_waits_in_a_run_that_was_stopped(office: Office) -> None:
     (each,) = queue.waiting()
     asyncio.run(office.journal.post(outcome.run, Answer(id=STOP, digest="", granted=True, by="ann")))
     assert queue.waiting() == []
-    with pytest.raises(AnswerRefused, match="was stopped by ann: nothing waits there"):
+    with pytest.raises(AnswerRefused, match="was stopped by ann: nothing is waiting there"):
         find(office.journal, outcome.run, each.question.id)
     assert office.agent().resume_sync(outcome.run).status == "stopped"
     assert queue.waiting() == []
-    with pytest.raises(AnswerRefused, match=r"has ended \(stopped\): nothing waits there"):
+    with pytest.raises(AnswerRefused, match=r"has ended \(stopped\): nothing is waiting there"):
         find(office.journal, outcome.run, each.question.id)
 
 

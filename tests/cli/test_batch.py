@@ -336,7 +336,7 @@ def test_what_spent_its_budget_is_given_more(here: Scaffold, lines: Callable[...
     command_line = ("batch", "ask.yaml", "--inputs", "in.jsonl")
     assert here(*command_line).status == 4
     wrong = here(*command_line, "--budget", "tokens=1")
-    assert (wrong.status, "the run may use 1 tokens already" in wrong.err) == (2, True)
+    assert (wrong.status, "the run's limit on tokens is already 1" in wrong.err) == (2, True)
     assert "budget token: " in here(*command_line, "--budget", "token=5").err
     given = here(*command_line, "--budget", "tokens=90000")
     assert given.status == 0, given.err

@@ -244,7 +244,7 @@ async def test_what_is_no_move_is_named_within_a_host_too(world: World) -> None:
     async with gate_of(world).run(TASK) as run:
         for mistake, said in (
             (without_from(), "yield from"),
-            (without_star(), "with a star"),
+            (without_star(), "with a star before the parentheses"),
             (with_a_text(), "was given a str"),
             ("look", "a planner is a generator function"),
         ):

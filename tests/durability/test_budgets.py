@@ -118,7 +118,7 @@ def test_what_is_raised_holds_over_later_resumes(tmp_path: Path) -> None:
     outcome = agent.solve_sync(Task(prompt="x", budget=Budget(steps=30), oversight=oversight))
     more = {"steps": 60, "oversight.tokens": 20}
     assert agent.resume_sync(outcome.run, budget=more, by="ann").status == "exhausted"
-    with pytest.raises(BadInput, match="may use 60 steps already"):
+    with pytest.raises(BadInput, match="limit on steps is already 60"):
         agent.resume_sync(outcome.run, budget={"steps": 60})
     assert agent.resume_sync(outcome.run, budget={"steps": 100}).status == "solved"
     story = read_story(Path(outcome.trace).parent)

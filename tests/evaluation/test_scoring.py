@@ -148,7 +148,7 @@ def test_a_scorer_of_ones_own(tmp_path: Path) -> None:
     for answer in (None, "raise"):
         with pytest.raises(BadInput, match="own:near"):
             scorer.judge(outcome(answer), 4)
-    with pytest.raises(BadInput, match="'own:LIMIT' is no function"):
+    with pytest.raises(BadInput, match="'own:LIMIT' is not a function"):
         make_scorer("own:LIMIT", tmp_path)
 
 

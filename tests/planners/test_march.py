@@ -103,7 +103,7 @@ def test_a_fault_that_says_true_is_no_permission(solve: Any) -> None:
             return decision - state > 10
 
     wild = solve("march", Task(prompt="Count"), Scripted("99"), options={"domain": Yes(3), "cap": 4})
-    assert (wild.status, "says in words" in wild.reason) == ("failed", True)
+    assert (wild.status, "`fault` should return a text" in wild.reason) == ("failed", True)
 
 
 @pytest.mark.parametrize(

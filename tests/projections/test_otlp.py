@@ -443,7 +443,7 @@ def test_the_environment_names_a_backend_for_live_runs(
     spans = [span for request in desk.requests for span in request.resource_spans[0].scope_spans[0].spans]
     dressed = [span for span in spans if any(fact.key == "openinference.span.kind" for fact in span.attributes)]
     assert len(dressed) == (len(spans) if typed else 0)
-    assert ("'phenix' names none of generic, phoenix, mlflow, langfuse" in caplog.text) is (named == "phenix")
+    assert ("'phenix' is not one of generic, phoenix, mlflow, langfuse" in caplog.text) is (named == "phenix")
 
 
 def test_addresses_are_as_the_specification_says(monkeypatch: pytest.MonkeyPatch) -> None:
