@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from scaffold.approvals.saying import answer_to, find, say
 from scaffold.errors import AnswerRefused
 from scaffold.interfaces import Answer
 from scaffold.trace.answers import STOP
+from scaffold.trace.files import FileJournal
 
 if TYPE_CHECKING:
     from tests.approvals.conftest import Office
@@ -66,6 +68,31 @@ def test_a_question_is_listed_until_its_run_has_taken_the_answer_in(office: Offi
     assert states(queue) == ["answered, not yet used by the run"]
     office.agent(paying_two).resume_sync(outcome.run)
     assert (queue.waiting(), queue.faults) == ([], {})
+
+
+class Beside(FileJournal):
+    """A folder in which somebody else answers after we have looked, and before our own answer is there."""
+
+    other: Answer
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put both into the inbox."""
+        await super().post(run, self.other)
+        await super().post(run, answer)
+
+
+@pytest.mark.parametrize(("first", "second", "told"), [(False, True, True), (True, True, False), (True, False, False)])
+def test_of_two_answers_at_once_the_one_that_does_not_count_is_told_so(
+    office: Office, *, first: bool, second: bool, told: bool
+) -> None:
+    """Two processes that both found the question open: a no counts, and a second yes says nothing else."""
+    outcome = office.wait()
+    (each,) = Queue(office.journal).waiting()
+    journal = Beside(office.runs)
+    journal.other = answer_to(each, granted=first, by="ben")
+    expected = pytest.raises(AnswerRefused, match="answered otherwise by ben at the same time, and that counts")
+    with expected if told else contextlib.nullcontext():
+        asyncio.run(say(journal, outcome.run, answer_to(each, granted=second, by="ann")))
 
 
 def test_a_question_says_that_it_has_expired(office: Office) -> None:

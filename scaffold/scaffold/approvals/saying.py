@@ -11,7 +11,7 @@ from scaffold.approvals.queue import standing, waiting
 from scaffold.errors import AnswerRefused, nearest
 from scaffold.interfaces import Answer
 from scaffold.machinery.asking.answers import read_answer
-from scaffold.trace.answers import signed, stopped_by, why_not
+from scaffold.trace.answers import decided_by, signed, stopped_by, why_not
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
@@ -50,7 +50,8 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
     """Put an answer into a run's inbox if it can count; return the question as it was before.
 
     Raises:
-        AnswerRefused: it is too late, repeated, from the wrong person, or about something else.
+        AnswerRefused: it is too late, repeated, from the wrong person, or about something else; or somebody else's
+            answer, given at the same time, counts in its place.
     """
     each = find(journal, run, answer.id)
     check(each, answer)
@@ -60,7 +61,16 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
     if why:
         raise AnswerRefused(f"this answer does not count: {why}", "wrong person")
     await journal.post(run, answer)
+    counting = decided_by(each.question, journal.inbox(run))
+    if not any(_is_same(answer, said) for said in counting) and counting:
+        by = counting[0].by or "someone"
+        raise AnswerRefused(f"{answer.id} was answered otherwise by {by} at the same time, and that counts", "answered")
     return each
+
+
+def _is_same(answer: Answer, other: Answer) -> bool:
+    """Whether two answers say the same, whoever gave them."""
+    return (answer.granted, answer.value) == (other.granted, other.value)
 
 
 def check(each: Waiting, answer: Answer) -> None:
