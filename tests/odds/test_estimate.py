@@ -252,6 +252,14 @@ def test_a_task_without_steps_has_nothing_to_estimate(tmp_path: Path) -> None:
     assert main(["estimate", str(file), "--runs", str(tmp_path / "runs")]) == 2
 
 
+def test_samples_that_are_all_flagged_are_told(tmp_path: Path) -> None:
+    """More tries of a step whose answers are all malformed are not advised."""
+    tried = run(tmp_path, asking(majority(3), 2), Scripted(lambda _: "hm"), oversample=8)
+    step = only(estimate(Measured().read([tried]), wanted=0.95))
+    assert step.accepted == 0
+    assert step.said == ("every sample is flagged: such a step gets no answer, however many are drawn",)
+
+
 def test_too_few_samples_are_no_evidence(tmp_path: Path) -> None:
     """A past run with one sample a step tells costs, and says that it takes more to tell odds."""
     file, runs = tmp_path / "task.yaml", str(tmp_path / "runs")

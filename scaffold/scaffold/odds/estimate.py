@@ -235,7 +235,7 @@ def _step(group: Group, steps: float, share: float, key: Key | None, sharing: Sh
         tokens=tokens,
         usd=usd,
         seconds=seconds,
-        said=tuple(_remarks(counted, rate, correlation, spread, policy, share, lead)),
+        said=tuple(_remarks(counted, rate, accepted, correlation, spread, policy, share, lead)),
     )
 
 
@@ -280,12 +280,15 @@ def _lead(spread: Spread, share: float, accepted: float) -> tuple[int, float] | 
 def _remarks(
     counted: Sequence[tuple[int, int]],
     rate: float,
+    accepted: float,
     correlation: float,
     spread: Spread | None,
     policy: Vote | None,
     share: float,
     lead: tuple[int, float] | None,
 ) -> list[str]:
+    if not accepted:
+        return ["every sample is flagged: such a step gets no answer, however many are drawn"]
     if spread is None:
         return [f"too few samples of one prompt to compare: {ENOUGH_SAMPLES} are needed (--tries N, or a vote)"]
     said = []
