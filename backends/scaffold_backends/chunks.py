@@ -110,10 +110,9 @@ class ChunkReader:
         prices: Prices | None,
         *,
         first: int = 0,
-        find_stops: bool = False,
         think_tags: ThinkTags = "none",
     ) -> None:
-        self._samples = Samples(request, first=first, find_stops=find_stops, think_tags=think_tags)
+        self._samples = Samples(request, first=first, think_tags=think_tags)
         self._prices = prices
         self._usage: Usage | None = None
         self._details: dict[int, list[dict[str, Any]]] = {}

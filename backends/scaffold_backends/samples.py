@@ -26,9 +26,7 @@ class Samples:
     send later.
     """
 
-    def __init__(
-        self, request: Request, *, first: int = 0, find_stops: bool = False, think_tags: ThinkTags = "none"
-    ) -> None:
+    def __init__(self, request: Request, *, first: int = 0, think_tags: ThinkTags = "none") -> None:
         """`first` is added to every index, for a request that is one part of a larger one."""
         self._first = first
         self._request = request
@@ -37,7 +35,7 @@ class Samples:
         self._pieces = 0
         self._bytes = 0
         self._halves: dict[tuple[int, str], str] = {}
-        texts = request.stop if find_stops else ()
+        texts = tuple(filter(None, request.stop))  # looked for here, too, since not every server heeds them
         self._stops = [StopFinder(texts) for _ in range(request.n)] if texts else []
         self._thoughts = [ThinkSplitter(think_tags) for _ in range(request.n)] if think_tags != "none" else []
 

@@ -1,4 +1,4 @@
-"""Ends a sample at a stop text on our side, for models that do not support stop texts."""
+"""Ends a sample at a stop text on our side, for models and servers that do not."""
 
 from __future__ import annotations
 

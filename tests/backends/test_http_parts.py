@@ -135,9 +135,9 @@ def test_white_space_without_end_is_looked_at_once() -> None:
     assert time.process_time() - began < 10
 
 
-def read(request: Request, *deltas: dict[str, Any], tags: ThinkTags = "none", stops: bool = False) -> list[Delta]:
+def read(request: Request, *deltas: dict[str, Any], tags: ThinkTags = "none") -> list[Delta]:
     """Fold the pieces of one sample of a chat completion."""
-    reader = ChunkReader(request, None, find_stops=stops, think_tags=tags)
+    reader = ChunkReader(request, None, think_tags=tags)
     found = []
     for place, delta in enumerate(deltas):
         finish = "stop" if place == len(deltas) - 1 else None
@@ -148,7 +148,7 @@ def read(request: Request, *deltas: dict[str, Any], tags: ThinkTags = "none", st
 def test_stop_texts_are_looked_for_in_the_answer_only() -> None:
     """A stop text inside the reasoning does not end a sample."""
     pieces = [{"content": "<think>an END"}, {"content": " in it</think>one E"}, {"content": "ND two"}]
-    deltas = read(ask("hi", stop=("END",)), *pieces, tags="tags", stops=True)
+    deltas = read(ask("hi", stop=("END",)), *pieces, tags="tags")
     assert "".join(delta.text for delta in deltas) == "one "
     assert "".join(delta.reasoning for delta in deltas) == "an END in it"
 

@@ -101,8 +101,9 @@ def test_openai_takes_four_stop_texts_and_no_more() -> None:
     assert (reader.end().text, reader.end().finish) == ("one ", "stop")
 
 
-def test_stops_are_found_here_where_the_server_does_not() -> None:
-    """With `omit: [stop]` a sample ends at a stop text that comes in pieces, and its usage is known."""
+@pytest.mark.parametrize("omit", [["stop"], []])
+def test_stops_are_found_here_where_the_server_does_not(omit: list[str]) -> None:
+    """Whether it is not told of them or does not heed them, a sample ends at one that comes in pieces."""
 
     async def inner() -> list[Delta]:
         stream: list[Step] = [
@@ -116,8 +117,8 @@ def test_stops_are_found_here_where_the_server_does_not() -> None:
             END,
         ]
         async with Replay([stream]) as server:
-            backend = connect_url(f"{server.url}#m", omit=["stop"])
-            deltas = await gather(backend, ask("hi", stop=("END",)))
+            backend = connect_url(f"{server.url}#m", omit=omit)
+            deltas = await gather(backend, ask("hi", stop=("END", "")))
             await backend.close()
             return deltas
 

@@ -130,8 +130,7 @@ class Chat:
         return False  # `[DONE]` is, or the end of the stream: the usage comes after all that has a finish
 
     def reader(self, request: Request, prices: Prices | None) -> ChunkReader:
-        finds = "stop" in self._omit or (self._most_stops is not None and len(request.stop) > self._most_stops)
-        return ChunkReader(request, prices, find_stops=finds, think_tags=self._options.think_tags)
+        return ChunkReader(request, prices, think_tags=self._options.think_tags)
 
 
 def choice_fields(choices: tuple[str, ...], grammar: bool | Grammar) -> dict[str, Any]:  # noqa: FBT001 - an option's value

@@ -211,8 +211,7 @@ class Gemini:
         return False  # the stream just ends
 
     def reader(self, request: Request, prices: Prices | None) -> GeminiReader:
-        finds = "stopSequences" in self._omit or len(request.stop) > _MOST_STOPS
-        samples = Samples(request, find_stops=finds, think_tags=self._options.think_tags)
+        samples = Samples(request, think_tags=self._options.think_tags)
         return GeminiReader(samples, prices, request.n)
 
 

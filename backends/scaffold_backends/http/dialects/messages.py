@@ -223,8 +223,7 @@ class Messages:
         return event.type == "message_stop"
 
     def reader(self, request: Request, prices: Prices | None) -> MessageReader:
-        finds = "stop_sequences" in self._omit or not all(stop.strip() for stop in request.stop)
-        samples = Samples(request, find_stops=finds, think_tags=self._options.think_tags)
+        samples = Samples(request, think_tags=self._options.think_tags)
         return MessageReader(samples, prices, "summary" if self._is_summarised else "text")
 
 

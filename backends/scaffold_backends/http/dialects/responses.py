@@ -189,8 +189,7 @@ class Responses:
         return event.type in _ENDS
 
     def reader(self, request: Request, prices: Prices | None) -> ResponseReader:
-        # There are no stop texts in this API.
-        samples = Samples(request, find_stops=True, think_tags=self._options.think_tags)
+        samples = Samples(request, think_tags=self._options.think_tags)
         return ResponseReader(samples, prices, 0 if self._official else request.max_tokens)
 
 
