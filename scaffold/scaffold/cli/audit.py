@@ -17,7 +17,7 @@ from scaffold.cli.report import report
 from scaffold.cli.retention import compress, prune
 from scaffold.cli.review import review
 from scaffold.cli.show import show
-from scaffold.cli.speech import json_text, plain
+from scaffold.cli.speech import count, json_text, plain
 from scaffold.cli.why import why
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
     if write is not None:
         made = odds.fit(found)
         odds.save(made, write)
-        click.echo(f"wrote {len(made.curves)} corrections to {write}", err=True)
+        click.echo(f"wrote {count(len(made.curves), 'correction')} to {write}", err=True)
     if plot is not None and told:
         odds.draw(told, plot)
 
