@@ -161,3 +161,18 @@ def test_a_sign_is_not_lost() -> None:
     assert not objections(asked, "set_temperature", device="freezer", value=-18)
     assert objections(asked, "set_temperature", device="freezer", value=18)
     assert number("-1,250.00") == number(-1250)
+
+
+@pytest.mark.parametrize(
+    ("request_", "amounts"),
+    [
+        ("Pay the bill of 1,250 euros to DE44 5001 0517 5407 3249 31.", ["5001", "31", "5407"]),
+        ("Pay the bill of 1,250 euros to DE44500105175407324931 and note +49 170 1234567.", ["1234567", "170"]),
+        ("Pay the bill of 1,250 euros to DE44500105175407324931 for card 4111 1111 2222 1111.", ["2222", "4111"]),
+    ],
+)
+def test_the_groups_of_a_long_number_are_no_sums(request_: str, amounts: list[str]) -> None:
+    """An account, a card or a telephone number states no amount, however it is spaced."""
+    iban = "DE44500105175407324931"
+    assert objections(request_, "pay", iban=iban, amount="1250") == []
+    assert all(objections(request_, "pay", iban=iban, amount=amount) for amount in amounts)

@@ -338,6 +338,17 @@ def undated(text: str) -> str:
     return rest
 
 
+def uncoded(text: str) -> str:
+    """Remove the groups of account, card and telephone numbers, too."""
+    return undated(_GROUPED.sub(" ; ", plain(text)))
+
+
+_GROUPED = re.compile(
+    r"\b[a-z]{2}\d{2}(?:[ -]?[a-z0-9]{4}){2,7}(?:[ -]?[a-z0-9]{1,3}\b)?(?![a-z0-9])"  # IBAN (ISO 13616)
+    r"|(?<![\w.,-])\d{4}(?:([ -])\d{4})(?:\1\d{4}){1,3}(?![\w-])"  # cards
+    r"|(?<![\w+])\+\d[\d ()./-]{6,24}\d"  # telephones (E.164)
+)
+
 _HOURS = re.compile(r"\b\d{1,2}:\d\d(?::\d\d)?(?: ?[ap]\.?m\b)?|\b\d{1,2} ?[ap]\.?m\b")
 
 

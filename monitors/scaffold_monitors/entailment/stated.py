@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from scaffold_monitors.entailment.lexicon import HOLLOW
-from scaffold_monitors.entailment.quantities import accounts, currencies, date_stands_in, number, numbers, undated
+from scaffold_monitors.entailment.quantities import accounts, currencies, date_stands_in, number, numbers, uncoded
 from scaffold_monitors.entailment.tools import split
 from scaffold_monitors.entailment.wording import plain, solids, stands_in, stem, stems, words
 
@@ -40,14 +40,14 @@ def in_request(text: str, request: str) -> bool:
 def _numbered(text: str, value: Decimal, request: str) -> bool:
     """Whether a request states a number; "5%" does not match a plain 5."""
     of_as_many = "%" not in text or "%" in request or "percent" in request
-    return of_as_many and value in numbers(undated(request))
+    return of_as_many and value in numbers(uncoded(request))
 
 
 @lru_cache(maxsize=256)
 def _whole_numbers(request: str) -> tuple[frozenset[int], frozenset[int]]:
     """Return the whole numbers that a request states, and those written in it as digits, for fast lookups."""
     said = {
-        int(each) for each in numbers(undated(request)) if abs(each) < _LARGEST and each == each.to_integral_value()
+        int(each) for each in numbers(uncoded(request)) if abs(each) < _LARGEST and each == each.to_integral_value()
     }
     digits = {each for each in solids(request) if len(each) < _DIGITS and each.isascii() and each.isdigit()}
     return frozenset(said), frozenset(int(each) for each in digits if str(int(each)) == each)
@@ -68,8 +68,8 @@ def asked_for(leaf: Leaf, request: str) -> bool:
         return leaf.role != "amount"
     if leaf.pending:
         return False
-    if (major := in_major_units(leaf)) is not None and (currencies(request) or major in numbers(undated(request))):
-        return major in numbers(undated(request))
+    if (major := in_major_units(leaf)) is not None and (currencies(request) or major in numbers(uncoded(request))):
+        return major in numbers(uncoded(request))
     if type(value) is int and leaf.role != "time" and -_LARGEST < value < _LARGEST:
         said, written = _whole_numbers(request)
         return value in said or (value in written and leaf.role != "amount")
