@@ -135,6 +135,9 @@ def test_a_file_belongs_to_one_model(tmp_path: Path) -> None:
     other = Dice(msgspec.structs.replace(PLAIN, model="other"))
     with pytest.raises(BadInput, match="has the answers of stage:m, not of stage:other"):
         Cached(other, path)
+    path.write_bytes(path.read_bytes().replace(b'{"format":1', b'{"format":2', 1))
+    with pytest.raises(BadInput, match=r"another version \(format 2\): record it again"):
+        Cached(Dice(), path)
     path.write_text("prompt: hello\n")
     with pytest.raises(BadInput, match="is not a file of recorded answers"):
         Cached(Dice(), path)

@@ -540,9 +540,17 @@ def test_code_that_is_not_async_uses_it_too(world: World) -> None:
         assert run.act("pay", {"invoice": "i1"}).value == "paid i1"
         with pytest.raises(ActionRefused):
             run.act("pay", {"invoice": "i2", "cents": 900})
+        plan = Plan([Planned("pay", {"invoice": name}, id=name) for name in ("i3", "i4")])
+        review = run.propose(plan)
+        assert not review.objections
+        assert {name: each.value for name, each in run.carry_out(plan, review).items()} == {
+            "i3": "paid i3",
+            "i4": "paid i4",
+        }
         run.note("done")
-        run.answer("one paid")
-    assert (run.outcome.status, run.outcome.answer) == ("solved", "one paid")
+        run.answer("three paid")
+    assert (run.outcome.status, run.outcome.answer) == ("solved", "three paid")
+    assert len(list(world.facts(run.outcome, "noted"))) == 1
 
 
 async def test_how_a_run_ended_is_told_once_it_has(world: World) -> None:
