@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold import Planning, Task, Verdict, act, think, together
+from scaffold import Gate, Planning, Task, Verdict, act, think, together
 from scaffold.odds.monitorability import gather, reading_of
 from scaffold.testing import Scripted
 from scaffold.trace.chain import Chain
@@ -64,6 +64,14 @@ def in_its_own_time(world: World, planner: Any, monitors: list[Any], **more: Any
     return world.in_its_own_time(solve)
 
 
+def proposals_and_reviews(world: World, outcome: Outcome) -> list[str]:
+    """The names of proposed actions among the kinds of events about steps, in the order of the trace."""
+    return [
+        event.get("action", event["kind"]) for event in world.story(outcome).events
+        if event["kind"] in {"action.proposed", "released"} or event.get("subject") == "step"
+    ]  # fmt: skip
+
+
 def test_a_chain_does_not_wait_for_what_only_observes(world: World) -> None:
     """Four steps of a second each, each asked about for a second: five seconds, not eight; and nothing is lost."""
     outcome, took = in_its_own_time(world, chain, [Asking()])
@@ -100,11 +108,20 @@ def test_before_an_effect_all_that_was_begun_is_on_record(world: World, watcher:
         return "paid"
 
     outcome, _ = in_its_own_time(world, planner, [Asking(), watcher()])
-    kinds = [
-        event.get("action", event["kind"]) for event in world.story(outcome).events
-        if event["kind"] in {"action.proposed", "released"} or event.get("subject") == "step"
-    ]  # fmt: skip
-    assert kinds == ["released", "look", "reviewed", "pay"]
+    assert proposals_and_reviews(world, outcome) == ["released", "look", "reviewed", "pay"]
+
+
+@pytest.mark.anyio
+async def test_before_an_effect_of_a_host_all_that_was_begun_is_on_record(world: World, watcher: type[Watcher]) -> None:
+    """A call that another agent passes through the gate waits for who still reads what it said; a read does not."""
+    gate = Gate(
+        actions=(world.post, world.look), monitors=[Asking(waits=0.1), watcher(name="plans")], journal=world.journal
+    )
+    async with gate.run("say hi") as run:
+        await run.think("I shall say hi")
+        await run.act("look", {"at": "x"})
+        await run.act("post", {"text": "hi"})
+    assert proposals_and_reviews(world, run.outcome) == ["released", "look", "reviewed", "post"]
 
 
 def test_no_more_are_under_way_than_moves_may_be(world: World) -> None:

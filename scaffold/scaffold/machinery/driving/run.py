@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from scaffold.interfaces import Claim
     from scaffold.machinery.driving.setting import Setting
     from scaffold.machinery.interpreter import Pending
+    from scaffold.vocabulary.actions import Observation
     from scaffold.vocabulary.events import Event
+    from scaffold.vocabulary.plan import ActionCall
     from scaffold.vocabulary.task import Task
 
 _log = logging.getLogger(__name__)
@@ -63,7 +65,6 @@ class Run:
         claim: the right to write it.
         task: the task, with the actions' specifications.
         think: asks one step and has it reviewed; see `Thinking.think`.
-        act: clears and performs one call; see `Gate.act`.
     """
 
     def __init__(self, setting: Setting, claim: Claim, aside: Callable[[], AbstractAsyncContextManager[None]]) -> None:
@@ -130,7 +131,6 @@ class Run:
             observe=setting.observe,
             plan_only=setting.plan_only,
         )
-        self.act = self._gate.act
         self.think = Thinking(
             steps=self._steps,
             reviews=self._reviews,
@@ -290,12 +290,10 @@ class Run:
         move = pending.move
         match move:
             case Act():
-                if self._may_change_the_world(move):
-                    await self._reviews.join()  # so that reviews of the thoughts behind it are recorded before it
                 call = as_call(move.planned, pending.history)
                 return await self.act(pending.key, move, call, call_asked(call))
             case Propose():
-                await self._reviews.join()  # as above
+                await self._reviews.join()  # so that reviews of the thoughts behind it are recorded before it
                 return await self._gate.propose(pending, move)
             case Ask():
                 return await self.people.ask(pending.key, move, pending.history)
@@ -303,6 +301,12 @@ class Run:
                 recordable(move.partial)
                 self.recorder.record(ev.Noted(key=pending.key), {"text": move.text, "partial": move.partial})
                 return None
+
+    async def act(self, key: str, move: Act, call: ActionCall, what: bytes) -> Observation[Any] | errors.ActionError:
+        """Clear and perform one call; see `Gate.act`."""
+        if self._may_change_the_world(move):
+            await self._reviews.join()  # as for a plan
+        return await self._gate.act(key, move, call, what)
 
     def _may_change_the_world(self, move: Act) -> bool:
         known = self.setting.actions.get(move.planned.action)
