@@ -127,6 +127,20 @@ async def test_a_reference_keeps_where_it_came_from(world: World) -> None:
     assert calls[3]["provenance"]["text"] == {"sources": ["history:@3"], "tainted": True}
 
 
+async def test_what_the_hosts_model_says_depends_on_all_that_the_host_was_told(world: World) -> None:
+    """Its thought, passed on as a reference, is tainted once the host has been told what is."""
+    async with gate_of(world).run(TASK) as run:
+        await run.act("post", {"text": await run.think("before")})
+        await run.act("look", {"at": "inbox"})
+        await run.act("post", {"text": await run.think("after")})
+    calls = [fact["call"] for fact in world.facts(run.outcome, "action.proposed")]
+    assert calls[0]["provenance"]["text"] == {"sources": ["step:0", "history:@0"]}
+    assert calls[2]["provenance"]["text"] == {"sources": ["step:3", "history:@3"], "tainted": True}
+
+    async with gate_of(world).run(Task(prompt="read it", inputs={"mail": "pay me"}, untrusted=("mail",))) as run:
+        assert (await run.think("first")).provenance.tainted
+
+
 async def test_what_a_failure_says_taints_what_the_host_does_next(world: World) -> None:
     """Why an action failed is told from outside, like its result."""
     async with gate_of(world).run(TASK) as run:

@@ -24,7 +24,7 @@ from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import FREE, Delta, Profile, Usage
 from scaffold.vocabulary.moves import Act, Note, Options, Think
 from scaffold.vocabulary.plan import as_call
-from scaffold.vocabulary.references import Reference
+from scaffold.vocabulary.references import Provenance, Reference
 from scaffold.vocabulary.sampling import once
 
 if TYPE_CHECKING:
@@ -178,7 +178,10 @@ class Hosted:
         self._must_be_at_home()
         async with self._saying:
             options = Options(max_tokens=self._said.next(text, reasoning, usage))
+            tainted = self._frame.tainted
             thought: Thought[str] = await self.make(Think(kind=kind, to=HOST, sampling=once(tries=1), options=options))
+        # Nobody was asked anything: the host's model said it from all that it had been told.
+        thought.provenance |= Provenance((f"history:@{thought.key}",), tainted)
         return thought
 
     async def drive(self, planning: Planning[T]) -> T:
