@@ -68,6 +68,17 @@ def test_no_means_no(world: World, watcher: type[Watcher], person: type[Person])
     assert world.done == []
 
 
+@pytest.mark.parametrize("said", ["no", "yes", 1, None])
+def test_what_is_neither_true_nor_false_approves_nothing(
+    world: World, watcher: type[Watcher], person: type[Person], caplog: pytest.LogCaptureFixture, said: Any
+) -> None:
+    """An approver that passes on what a person typed has reached nobody, and its author is told why."""
+    boss = person(lambda asked: Answer(id=asked.id, digest=asked.digest, granted=said, by="ann"))
+    outcome = world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[boss])
+    assert (outcome.status, world.done) == ("waiting", [])
+    assert f"`granted` of Answer should be True or False, not {said!r}" in caplog.text
+
+
 @pytest.mark.parametrize("change", [{"digest": "0" * 64}, {"id": "another"}], ids=["digest", "question"])
 def test_an_approval_of_something_else_counts_for_nothing(
     world: World, watcher: type[Watcher], person: type[Person], change: dict[str, str]

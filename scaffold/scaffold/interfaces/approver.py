@@ -47,6 +47,9 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         comment: kept in the trace; with a no, also told to the planner as the reason for the refusal.
         scope: for a plan: approves its calls too, each as long as it is exactly as shown.
         signature: a signed note of all the above, by the key of `by`; see `scaffold.trace.answers`.
+
+    Raises:
+        TypeError: `granted` or `scope` is neither True nor False: the text "no" would count as a yes.
     """
 
     id: str
@@ -57,6 +60,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     comment: str = ""
     scope: bool = False
     signature: str = ""
+
+    def __post_init__(self) -> None:
+        for name, said in (("granted", self.granted), ("scope", self.scope)):
+            if not isinstance(said, bool):
+                raise TypeError(f"`{name}` of Answer should be True or False, not {said!r}")
 
 
 @runtime_checkable
