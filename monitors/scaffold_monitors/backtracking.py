@@ -38,6 +38,12 @@ def endless(pattern: str) -> str:
     return f"{why}: {_CURE}" if why else ""
 
 
+def least(pattern: str) -> int:
+    """Return the length of the shortest text that a pattern finds; those that only look around find none."""
+    shortest: int = _parser.parse(pattern).getwidth()[0]
+    return shortest
+
+
 def _faults(parts: Any, *, within: bool) -> Iterator[str]:
     """Find faults in a sequence of parts; `within` says whether it is inside a repetition."""
     repeated: list[str] = []  # in a row

@@ -20,7 +20,7 @@ from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary.models import Delta
 from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Subject, Verdict
-from scaffold_monitors.backtracking import endless
+from scaffold_monitors.backtracking import endless, least
 from scaffold_monitors.folding import Folded, folded
 
 Part = Literal["reasoning", "text"]
@@ -171,7 +171,7 @@ def _pattern(said: str, place: int) -> re.Pattern[str]:
         raise TaskError(f"{said[:200]!r} is not a regular expression: {error}", path=path) from None
     if why:
         raise TaskError(f"{said!r} could take forever to search for: {why}", path=path)
-    if compiled.search("") is not None:
+    if not least(said):
         raise TaskError(
             f"{said!r} matches empty text, so it would find nothing: change it to require some text", path=path
         )

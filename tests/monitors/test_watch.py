@@ -168,6 +168,8 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
         ({"phrases": ["x" * 5] * 201}, "at most 200"),
         ({"patterns": ["("]}, "not a regular expression"),
         ({"patterns": "ab"}, "should be a list"),
+        ({"patterns": ["a*"]}, "empty"),
+        ({"patterns": ["(?=hide)"]}, "empty"),
         ({"repeats": 1}, "at least 2"),
         ({"phrases": [PHRASE], "decision": "allow"}, "not an objection"),
         ({"phrases": [PHRASE], "where": "nowhere"}, "`reasoning`, `text` or `both`"),
