@@ -222,9 +222,9 @@ def test_heads_of_many_runs_may_be_kept_in_one_place(evidence: Evidence) -> None
     """A run is held against its own; where there are none of it, that is told rather than passed over."""
     others = [made_up_key(1).sign(Head(f"run-{number}", 3, bytes(32))) + "\n" for number in range(5)]
     assert verify_run(evidence.folder, key=evidence.key, against=[*others, evidence.kept]).ok
-    with pytest.raises(BadInput, match=r"none of run \S+: run-0, run-1, run-2 and 2 more$"):
+    with pytest.raises(BadInput, match=r"not of run \S+, but of run-0, run-1, run-2 and 2 more$"):
         verify_run(evidence.folder, key=evidence.key, against="".join(others))
-    with pytest.raises(BadInput, match=r"none of run \S+: run-0$"):
+    with pytest.raises(BadInput, match=r"not of run \S+, but of run-0$"):
         verify_run(evidence.folder, key=evidence.key, against=others[0])
 
 

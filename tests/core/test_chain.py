@@ -242,7 +242,7 @@ def test_one_process_writes_and_anybody_reads(tmp_path: Path) -> None:
         with pytest.raises(ClaimLost):
             await journal.append(claim, written, durable=False)
         again = await other.claim("r", "two")
-        assert "torn line in trace.jsonl" in again.repaired
+        assert "incomplete line in trace.jsonl" in again.repaired
         await other.release(again)
 
     asyncio.run(share())
@@ -283,7 +283,7 @@ def test_runs_are_found_by_what_is_said_of_them(tmp_path: Path) -> None:
     journal = asyncio.run(make())
     assert journal.find("20250101-a") == journal.find("20250101") == journal.find("-a") == "20250101-a"
     assert journal.find("last") == "20250102-b"
-    for said, answer in (("2025", "fits 2 runs"), ("20250103-b", "did you mean '20250102-b'"), ("", "fits 2 runs")):
+    for said, answer in (("2025", "matches 2 runs"), ("20250103-b", "did you mean '20250102-b'"), ("", "matches 2 runs")):
         with pytest.raises(UnknownRun, match=answer):
             journal.find(said)
     with pytest.raises(UnknownRun, match="there are none"):

@@ -96,7 +96,7 @@ def test_a_head_torn_by_a_crash_is_cut_off_and_reported(signer: Signer, tmp_path
         await journal.release(claim)
         return claim.repaired
 
-    assert "torn line in heads" in asyncio.run(crash_and_open())
+    assert "incomplete line in heads" in asyncio.run(crash_and_open())
     assert [head.seq for head, _ in read_heads((tmp_path / "runs/r/heads").read_text())] == [7, 9]
 
 

@@ -133,7 +133,7 @@ def test_an_absent_part_and_a_slip_elsewhere_in_a_task_file_are_told_together(tm
     with pytest.raises(TaskError) as told:
         taskfile.build(file)
     actions, monitor, planner = str(told.value).splitlines()
-    assert actions.startswith(f"{file}:4: actions.0: no module 'nowhere'")
+    assert actions.startswith(f"{file}:4: actions.0: there is no module 'nowhere'")
     lacks = "the monitor 'lacking' needs an optional part: pip install 'system2-scaffold[hf]'"
     assert monitor == f"{file}:3: monitors.0: {lacks}"
     assert planner.startswith(f"{file}:2: planner: no planner named 'delibrate'; did you mean 'deliberate'?")

@@ -361,7 +361,7 @@ def test_rule_6_what_is_unknown_is_said_to_be_unknown(world: World) -> None:
     (folder / "trace.jsonl").write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
     again = world.agent(answering, []).resume_sync(outcome.run)
     assert again.status == "solved"
-    assert "torn line in trace.jsonl" in again.repaired
+    assert "incomplete line in trace.jsonl" in again.repaired
     (resumed,) = world.facts(again, "run.resumed")
     assert resumed["repaired"] == again.repaired
 
