@@ -216,10 +216,7 @@ class Assembly:
                 )
         elif "default" not in self._backends:
             if monitor.spec.on_missing == "block":  # reported now rather than at its first review
-                said = (
-                    f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}: add one to "
-                    "`backends`: add one to `backends`"
-                )
+                said = f"the monitor {monitor.spec.name!r} needs a backend for the role {role!r}: add one to `backends`"
                 raise TaskError(said, path=("backends",))
         else:
             name = monitor.spec.name
