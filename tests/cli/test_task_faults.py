@@ -82,7 +82,7 @@ FAULTS = {
     "goal of two kinds": ("prompt: a\ngoals:\n  - principle: be kind\n    constraint: be quick\n", ":3: goals.0: has both `constraint` and `principle`: a goal has one kind; make it two goals"),
     "goal with a statement beside its kind": ("prompt: a\ngoals:\n  - objective: be kind\n    statement: be quick\n", ":3: goals.0: has both `objective` and `statement`"),
     "key of a rule in settings": ("prompt: a\nmonitors:\n  - rules:\n      rules:\n        - rul: 'true'\n          statement: b\n", ":5: monitors.rules.rules.0.rul: is not known; did you mean 'rule'?"),
-    "rules that are no list": ("prompt: a\nmonitors:\n  - rules: {rules: 'true'}\n", ":3: monitors.rules.rules: is a list, such as [{rule: ..., statement: ...}]"),
+    "rules that are no list": ("prompt: a\nmonitors:\n  - rules: {rules: 'true'}\n", ":3: monitors.rules.rules: should be a list, such as [{rule: ..., statement: ...}]"),
     "setting of a probe": ("prompt: a\nmonitors:\n  - consistency: {shar: 0.1}\n", ":3: monitors.consistency.shar: is not known; did you mean 'share'?"),
     "tag on a mapping": ("prompt: a\ninputs:\n  s: !vault {path: x}\n", ":3: inputs.s: the tag '!vault' is not supported here"),
     "tag on a list": ("prompt: a\ninputs:\n  s: !!set [x]\n", ":3: inputs.s: the tag 'tag:yaml.org,2002:set' is not supported here"),

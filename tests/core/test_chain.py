@@ -283,7 +283,11 @@ def test_runs_are_found_by_what_is_said_of_them(tmp_path: Path) -> None:
     journal = asyncio.run(make())
     assert journal.find("20250101-a") == journal.find("20250101") == journal.find("-a") == "20250101-a"
     assert journal.find("last") == "20250102-b"
-    for said, answer in (("2025", "matches 2 runs"), ("20250103-b", "did you mean '20250102-b'"), ("", "matches 2 runs")):
+    for said, answer in (
+        ("2025", "matches 2 runs"),
+        ("20250103-b", "did you mean '20250102-b'"),
+        ("", "matches 2 runs"),
+    ):
         with pytest.raises(UnknownRun, match=answer):
             journal.find(said)
     with pytest.raises(UnknownRun, match="there are none"):
