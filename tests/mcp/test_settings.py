@@ -137,7 +137,7 @@ def test_what_nothing_is_said_of_is_irreversible_and_untrusted(tmp_path: Path) -
 def test_a_credential_is_read_when_the_server_is_started(world: Any, go: Any) -> None:
     """One that is not there is named, and where it was looked for, before anything is started."""
     server = world.server(env={"ROGUE_TOKEN": "${NO_SUCH_VARIABLE_HERE}"})
-    with pytest.raises(BadInput, match=r"\$\{NO_SUCH_VARIABLE_HERE\}, and the environment variable NO_\w+ is not set"):
+    with pytest.raises(BadInput, match=r"\$\{NO_SUCH_VARIABLE_HERE\}, but the environment variable NO_\w+ is not set"):
         go(server.tools())
 
 
@@ -167,7 +167,7 @@ def test_a_credential_is_found_where_the_task_says(world: Any, go: Any, capsys: 
     assert "hunter2" not in world.trace()
     (world.folder / "token").unlink()
     assert main(["solve", str(path), "--runs", str(world.folder / "runs")]) == 2
-    assert "is given ${BANK_TOKEN}, and the file" in capsys.readouterr().err
+    assert "is given ${BANK_TOKEN}, but the file" in capsys.readouterr().err
 
 
 def test_a_gate_finds_a_servers_credentials_where_its_own_are(world: Any, go: Any) -> None:
@@ -240,7 +240,7 @@ def test_a_description_that_does_not_fit_its_hash_is_refused(tmp_path: Path) -> 
     said = json.loads(path.read_text())
     said["servers"]["one"]["echo"]["tool"]["description"] = "Says it twice."
     path.write_text(json.dumps(said))
-    with pytest.raises(BadInput, match=r"one\.echo was changed by hand"):
+    with pytest.raises(BadInput, match=r"one\.echo in .* was changed by hand"):
         Pins.read(path)
 
 
