@@ -179,7 +179,7 @@ def test_one_that_is_larger_than_the_memory_is_shortened_in_pieces() -> None:
 
 def test_a_limit_below_what_is_pinned_is_an_error_of_its_own() -> None:
     """It says how much is needed."""
-    with pytest.raises(MemoryTooSmall, match=r"give it \d+ or more") as caught:
+    with pytest.raises(MemoryTooSmall, match=r"allow \d+ or more") as caught:
         WorkingMemory(pinned(TASK), limit=100)
     assert caught.value.pinned > 0
     enough = caught.value.pinned + caught.value.room
