@@ -131,8 +131,12 @@ def _leaves(_: Any) -> Verdict:
     raise SystemExit(0)
 
 
+def _cancels(_: Any) -> Verdict:
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize("where", ["feed", "close", "open", "no open"])
-@pytest.mark.parametrize("how", [_raises, _leaves, lambda _: "fine", lambda _: Verdict(decision="fine")])  # type: ignore[arg-type]  # the point
+@pytest.mark.parametrize("how", [_raises, _leaves, _cancels, lambda _: "fine", lambda _: Verdict(decision="fine")])  # type: ignore[arg-type]  # the point
 def test_a_reader_that_fails_lets_no_sample_through(world: World, watcher: type[Watcher], where: str, how: Any) -> None:
     """Raising, nonsense, or a monitor that cannot read streams at all: the step fails, and the record says why."""
     monitor: Any = Listener(**({where: how} if where in {"feed", "close"} else {}))
@@ -143,6 +147,15 @@ def test_a_reader_that_fails_lets_no_sample_through(world: World, watcher: type[
     outcome = world.solve(thinking, "x", monitors=[monitor])
     assert outcome.answer.startswith("failed: no acceptable answer in 3 samples")
     assert [(each.status, each.decision) for each in outcome.verdicts] == [("error", "block")]
+
+
+@pytest.mark.parametrize("where", ["feed", "close"])
+@pytest.mark.parametrize("status", ["error", "timeout", "truncated", "skipped", "abstain"])
+def test_a_check_of_a_stream_that_was_not_made_is_no_pass(world: World, where: str, status: Any) -> None:
+    """Whatever it says beside that: only who abstains lets the sample pass."""
+    says: dict[str, Any] = {where: lambda _: Verdict(decision="allow", status=status)}
+    outcome = world.solve(thinking, "x", monitors=[Listener(**says)])
+    assert outcome.answer.startswith("failed: no acceptable answer") is (status != "abstain")
 
 
 @pytest.mark.parametrize("more", [{"monitors": [Listener(_raises, mode="observe")]}, {"observe": True}])

@@ -439,21 +439,25 @@ class JournalConformance(ABC):
                     await journal.release(claim)
                     return claim.run
 
-                await left("untouched " + asks.run, lambda writing: writing.acting("0", "it")[:1])
-                _same(await theirs.hold(asks, "untouched " + asks.run, "0"), None)
+                thing = "untouched " + asks.run
+                await left(thing, lambda it: it.acting("0", thing)[:1])
+                _same(await theirs.hold(asks, thing, "0"), None)
                 thing = "begun " + asks.run
-                run = await left(thing, lambda writing: writing.acting("0", "it"))
+                run = await left(thing, lambda it: it.acting("0", thing))
                 holder = await theirs.hold(asks, thing, "0")
                 _same(holder, Holder(run, "0", "unknown"))
+                thing = "lost " + asks.run  # another thing was acted on at that key
+                await left(thing, lambda it: it.acting("0", "another " + thing))
+                _same(await theirs.hold(asks, thing, "0"), None)
                 thing = "done " + asks.run
-                run = await left(thing, lambda w: [*w.acting("0", "it"), w.outcome("0", "performed")])
+                run = await left(thing, lambda it: [*it.acting("0", thing), it.outcome("0", "performed")])
                 holder = await theirs.holder(asks, thing, "0")
                 _same(holder, Holder(run, "0", "performed"))
                 thing = "failed " + asks.run
-                await left(thing, lambda w: [*w.acting("0", "it"), w.outcome("0", "failed")])
+                await left(thing, lambda it: [*it.acting("0", thing), it.outcome("0", "failed")])
                 _same(await theirs.hold(asks, thing, "0"), None)
                 thing = "settled " + asks.run
-                run = await left(thing, lambda w: [*w.acting("0", "it"), w.outcome("0", "unknown")])
+                run = await left(thing, lambda it: [*it.acting("0", thing), it.outcome("0", "unknown")])
                 await journal.post(run, Answer(id=settlement_id("0"), digest="d", granted=False, by="ann"))
                 _same(await theirs.hold(asks, thing, "0"), None)
                 await other.release(asks)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scaffold.machinery.recording.bounds import bounded
 from scaffold.vocabulary.canonical import canonical
-from scaffold.vocabulary.review import ALLOW, Verdict
+from scaffold.vocabulary.review import ALLOW, SEVERITY, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _verdicts = msgspec.json.Decoder(Verdict)
 _MOST = 100
+# A monitor's fault is a finding. It does not wait for anything, so a cancellation that it raises is its own.
+_ITS_FAULT = (Exception, SystemExit, CancelledError)
 _clock = time.perf_counter
 
 
@@ -36,6 +39,14 @@ def whole(said: Any) -> Verdict:
     if said.score is not None and not 0 <= said.score <= 1:
         raise ValueError(f"gave a score of {said.score!r}, which should be between 0 and 1")
     return _verdicts.decode(canonical(said))
+
+
+def unmade(verdict: Verdict, spec: MonitorSpec) -> Verdict:
+    """Return what a verdict with another status than ok counts as: a check that was not made is never a pass."""
+    lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error]
+    if verdict.status in {"ok", "abstain"} or not lenient:
+        return verdict
+    return msgspec.structs.replace(verdict, decision=spec.on_error)
 
 
 class Reading:
@@ -57,7 +68,7 @@ class Reading:
         self.halts: Verdict | None = None
         try:
             self._session = begin()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
+        except _ITS_FAULT as error:
             self._fail(error)
 
     def feed(self, delta: Delta) -> str:
@@ -77,8 +88,8 @@ class Reading:
                 self._seconds += _clock() - began
                 if said is None:
                     return ""
-                verdict = self._signed(bounded(whole(said)))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+                verdict = self._signed(bounded(unmade(whole(said), self._spec)))
+            except _ITS_FAULT as error:
                 verdict = self._fail(error)
             else:
                 self._keep(verdict)
@@ -100,7 +111,7 @@ class Reading:
             )
             self.verdicts.append(self._signed(Verdict(decision="flag", status="truncated", rationale=said)))
 
-    def _fail(self, error: Exception | SystemExit) -> Verdict:
+    def _fail(self, error: BaseException) -> Verdict:
         said = f"{type(error).__name__}: {error}"
         self._failed = self._signed(bounded(Verdict(decision=self._spec.on_error, status="error", rationale=said)))
         self.verdicts.append(self._failed)

@@ -17,7 +17,7 @@ import msgspec
 
 from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
 from scaffold.interfaces import Describes, Folds, FoldsBare, ReadsStreams
-from scaffold.machinery.asking.streams import Reading, whole
+from scaffold.machinery.asking.streams import Reading, unmade, whole
 from scaffold.machinery.at_once import at_once
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.machinery.recording.bounds import bounded
@@ -509,13 +509,12 @@ def _checked(review: Any) -> Coroutine[Any, Any, Any]:
 
 
 def _counted(verdict: Verdict, spec: MonitorSpec, seconds: float) -> Verdict:
-    """Return what a verdict counts as, given the seconds it took: a check that was not made is never a pass.
+    """Return what a verdict counts as, given the seconds it took.
 
     A monitor that blocks the event loop cannot be stopped; its late verdict counts if it is stricter than `on_timeout`.
     """
     if verdict.status != "ok":
-        lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error] and verdict.status != "abstain"
-        return msgspec.structs.replace(verdict, decision=spec.on_error) if lenient else verdict
+        return unmade(verdict, spec)
     if seconds <= spec.timeout_s or SEVERITY[verdict.decision] > SEVERITY[spec.on_timeout]:
         return verdict
     said = (
