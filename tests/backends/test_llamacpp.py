@@ -397,6 +397,6 @@ def test_profile_and_options(smollm2: LlamaCpp) -> None:
 def test_no_more_threads_than_processors(tiny_llama: str) -> None:
     """A number of threads that would end the process, or have them wait for one another for ever, is brought down."""
     backend = load(tiny_llama, n_ctx=64, n_parallel=1, threads=10**9)
-    with pytest.warns(UserWarning, match=r"threads is 1000000000, and there are \d+ processors: tiny uses \d+"):
+    with pytest.warns(UserWarning, match=r"threads is 1000000000, but there are \d+ processors: tiny uses \d+"):
         run(backend, ask("hi", max_tokens=2))
     asyncio.run(backend.close())

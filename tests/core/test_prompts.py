@@ -173,7 +173,7 @@ def test_templates_that_may_not_be_looked_for_are_not_taken_for_absent(tmp_path:
 def test_a_place_that_the_step_does_not_fill_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     """A template with a misspelt place names itself, the place, and what was probably meant."""
     (tmp_path / "solve.md").write_text("[user]\n$instructoin")
-    with pytest.raises(TaskError, match=r"'solve' has a place \$instructoin.*did you mean 'instruction'"):
+    with pytest.raises(TaskError, match=r"'solve' has the placeholder \$instructoin.*did you mean 'instruction'"):
         render("x", folder=tmp_path)
 
 

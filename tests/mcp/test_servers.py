@@ -112,7 +112,7 @@ def test_a_server_that_does_not_listen_is_unavailable(world: Any, go: Any) -> No
 
     async def story() -> None:
         server: McpServer = world.server(url="http://127.0.0.1:9/mcp", start_s=5)
-        with pytest.raises(Unavailable, match=r"'rogue' at http://127\.0\.0\.1:9/mcp is not there"):
+        with pytest.raises(Unavailable, match=r"'rogue' at http://127\.0\.0\.1:9/mcp cannot be reached"):
             await server.tools()
 
     go(story())
