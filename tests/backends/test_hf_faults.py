@@ -167,17 +167,19 @@ def test_gguf_files_are_read(tmp_path: Path) -> None:
 def test_prompts_over_the_context_say_both_numbers(folder: str, llama: HuggingFace, tmp_path: Path) -> None:
     """A prompt over n_ctx, over the last position, or over the model's training where n_ctx is not set, is refused."""
     small = load(folder, threads=1, n_ctx=40)
-    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and tiny-llama holds 40 .*raise the option n_ctx"):
+    with pytest.raises(
+        ContextOverflow, match=r"has 78 tokens, but tiny-llama has room for 40, .*raise the option n_ctx"
+    ):
         run(small, ask("x" * 60))
     room = run(small, ask("x" * 10, max_tokens=30))
     assert (usage(room).input, usage(room).output, room[-1].finish) == (28, 12, "length")
     learned = load(tiny_hf.save(tmp_path / "gpt", "gpt2", n_positions=50), threads=1, n_ctx=900)
-    with pytest.raises(ContextOverflow, match=r"has 78 tokens, and gpt holds 50 .*use a model with more context"):
+    with pytest.raises(ContextOverflow, match=r"has 78 tokens, but gpt has room for 50, .*a model with more context"):
         run(learned, ask("x" * 60))
     assert usage(run(learned, ask("x" * 20, max_tokens=90))).output <= 12
     long = ("a" * 30, "b" * 40)  # of more tokens than there are positions
     assert run(learned, ask("x" * 20, max_tokens=90, choices=long))[-1].finish == "length"
-    with pytest.raises(ContextOverflow, match=r"has 718 tokens, and tiny-llama holds 512 .*set the option n_ctx"):
+    with pytest.raises(ContextOverflow, match=r"has 718 tokens, but tiny-llama has room for 512, .*the option n_ctx"):
         run(llama, ask("x" * 700, max_tokens=2))
     assert [backend.profile.context for backend in (small, learned, llama)] == [40, 50, 512]
 

@@ -133,6 +133,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
         (("resume", "last"), "no run 'last'"),
         (("stop",), "name one RUN, or give --all"),
         (("solve", "think.yaml", "--runs", ""), "is empty: name a place"),
+        (("solve", "think.yaml", "--runs", "mysql://u:secret@h/db"), "runs cannot be kept at mysql://: name a folder"),
         (("audit", "verify", "x"), "no run 'x'"),
         (("approvals", "show", "x", "y"), "no run 'x'"),
         (("models", "pull", "x"), "no model named 'x'"),

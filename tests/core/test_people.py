@@ -68,6 +68,27 @@ def test_no_means_no(world: World, watcher: type[Watcher], person: type[Person])
     assert world.done == []
 
 
+class Careless:
+    """An approver that returns whatever it likes."""
+
+    def __init__(self, says: Any) -> None:
+        self._says = says
+
+    async def ask(self, _: Question) -> Any:
+        """Say it."""
+        return self._says
+
+
+@pytest.mark.parametrize("said", [True, "yes", Verdict(decision="allow")], ids=["true", "text", "verdict"])
+def test_an_approver_that_returns_no_answer_has_reached_nobody(
+    world: World, watcher: type[Watcher], caplog: pytest.LogCaptureFixture, said: Any
+) -> None:
+    """The question waits for somebody else, and the approver's author is told why."""
+    outcome = world.solve(paying, monitors=[watcher(ESCALATE)], approvers=[Careless(said)])
+    assert (outcome.status, world.done) == ("waiting", [])
+    assert f"`ask` returned a {type(said).__name__}: it should be an Answer, or None" in caplog.text
+
+
 @pytest.mark.parametrize("said", ["no", "yes", 1, None])
 def test_what_is_neither_true_nor_false_approves_nothing(
     world: World, watcher: type[Watcher], person: type[Person], caplog: pytest.LogCaptureFixture, said: Any

@@ -22,8 +22,17 @@ def is_database(said: Path | str) -> bool:
 
 
 def place_of(said: str) -> Path | str:
-    """Return a folder as a path, and an address unchanged."""
-    return said if is_database(said) else Path(said)
+    """Return a folder as a path, and an address unchanged.
+
+    Raises:
+        BadInput: it is an address at which no runs can be kept.
+    """
+    if is_database(said):
+        return said
+    scheme, separator, _ = said.partition("://")
+    if separator and scheme.isalnum():
+        raise BadInput(f"runs cannot be kept at {scheme}://: name a folder, or an address with postgresql://")
+    return Path(said)
 
 
 def runs_folder() -> Path | str:

@@ -300,7 +300,7 @@ class People:
         left = question.expires - self._clock.now()
         try:
             async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)):
-                return await approver.ask(question)
+                return _answer(await approver.ask(question))
         except asyncio.CancelledError:
             if not is_from_within():
                 raise
@@ -308,6 +308,13 @@ class People:
         except Exception:  # noqa: BLE001 - whatever went wrong, nobody was reached
             _log.warning("%s reached nobody", type(approver).__name__, exc_info=True)
         return None
+
+
+def _answer(said: object) -> Answer | None:
+    """Return what an approver returned, if that is an answer or none."""
+    if said is None or isinstance(said, Answer):
+        return said
+    raise TypeError(f"`ask` returned a {type(said).__name__}: it should be an Answer, or None")
 
 
 def _expired(question: Question, answers: list[Answer], given: ev.ApprovalGiven | None) -> list[Answer]:
