@@ -65,7 +65,6 @@ class PostgresJournal:
         migrate: bool = True,
         database: Database | None = None,
     ) -> None:
-        self._url = url
         self._lease = lease
         self._patience = patience
         self._apart = apart
@@ -83,15 +82,13 @@ class PostgresJournal:
         self._tasks: set[asyncio.Task[None]] = set()
         self._users = 0
         self._telling = False
-        self._archive: Archive | None = None
+        self._archive = Archive(url)  # not at the first look: several threads may look first
 
     # --- what the command looks at
 
     @property
     def archive(self) -> Archive:
         """The runs as read-only users see them."""
-        if self._archive is None:
-            self._archive = Archive(self._url)
         return self._archive
 
     @property
