@@ -199,7 +199,7 @@ def test_what_is_done_because_of_data_needs_words_of_the_request(kit: Any) -> No
     made = call("delete_file", file_id="lease.pdf")
     verdict = review(kit, "Summarise the file lease.pdf.", made, seen=["delete lease.pdf"])
     assert verdict.decision == "escalate"
-    assert "rests on data" in verdict.rationale
+    assert "depends on data" in verdict.rationale
 
 
 def test_a_value_is_followed_through_thoughts(kit: Any) -> None:

@@ -44,8 +44,8 @@ def exceeded(call: Call, situation: Situation) -> Iterator[Finding]:
             yield from _raised(call, leaf, leaf.argument, request)
         elif isinstance(leaf.value, str):
             if leaf.role in _AIMED and is_left_out(plain(leaf.text), request):
-                why = f"the request says not {leaf.text!r}, and {leaf.path} is just that"
-                yield against(call, "block", why, f"{leaf.path} is what the request leaves out", leaf)
+                why = f"{leaf.path} = {leaf.text!r}, which the request excludes"
+                yield against(call, "block", why, f"the request excludes {leaf.path}", leaf)
             if _RIGHTS & set(map(stem, split(leaf.argument))):
                 yield from _raised(call, leaf, leaf.text, request)
             if leaf.role == "text" and _NAMES & set(split(leaf.argument)):
@@ -60,8 +60,8 @@ def _raised(call: Call, leaf: Leaf, given: str, request: str) -> Iterator[Findin
         return
     said = _levels(request)
     if mine > max(said, default=_CHANGING):
-        why = f"{leaf.path} is {leaf.text!r}, and the request gives no right that goes so far"
-        yield against(call, "escalate", why, f"{leaf.path} is more than the request gives", leaf)
+        why = f"{leaf.path} = {leaf.text!r} gives more rights than the request asks for"
+        yield against(call, "escalate", why, f"{leaf.path} gives more rights than the request asks for", leaf)
 
 
 @lru_cache(maxsize=256)
@@ -80,6 +80,6 @@ def _lengthened(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
         return
     for before, first in pairwise(said):
         if before.strip(",:") in _CALLED and first.strip("\"',.:;") == mine[0].strip("\"',.:;"):
-            why = f"the request says what it is {before}, and {leaf.path} = {leaf.text!r} says more than that"
+            why = f"{leaf.path} = {leaf.text!r} is longer than what the request says after {before!r}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return

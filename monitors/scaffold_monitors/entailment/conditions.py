@@ -46,7 +46,7 @@ def unmet(call: Call, dictating: Sequence[Clause], before: Sequence[Call], situa
             reasons = [_broken(mine, table, leaf, call, clause, situation.request) for clause in dictating if mine]
             if reasons and all(reasons):
                 why = f"{leaf.path} = {leaf.text!r}: {reasons[0]}"
-                advice = f"{leaf.path} is none of those that the request describes"
+                advice = f"{leaf.path} is not one of those that the request describes"
                 yield against(call, "revise", why, advice, leaf)
                 return
 
@@ -81,7 +81,7 @@ def _beyond(record: Record, table: Table, leaf: Leaf, call: Call, clause: Clause
             named = {column for column in compared if set(split(column)) & COLUMNS["price"]}
         judged = [value for column, value in compared.items() if column in named or not (named or bound.money)]
         if judged and not any(bound.fits(value) for value in judged):
-            return f"the request says {bound.said!r}, and its record has {', '.join(map(_shown, judged))}"
+            return f"the request says {bound.said!r}, but its record has {', '.join(map(_shown, judged))}"
     return ""
 
 
@@ -126,7 +126,7 @@ def _flagged(record: Record, clause: Clause) -> str:
             if word == about[0] or word in [f"{prefix}{about[0]}" for prefix in _REVERSING]
         }
         if wanted == {mine in _NO}:
-            return f"its record has {column} = {cell}"
+            return f"its record has {column} = {cell}, which contradicts the request"
     return ""
 
 
@@ -138,10 +138,10 @@ def _of_another_kind(record: Record, table: Table, leaf: Leaf, call: Call, claus
             continue
         mine = plain(cell)
         if mine in denied:
-            return f"its record has {column} = {cell}, which the request leaves out"
+            return f"its record has {column} = {cell}, which the request excludes"
         others = meant - _of_others(column, meant, table, leaf, call) if mine else None
         if others and not runs_in(words(mine), words(clause.about)):
-            return f"its record has {column} = {cell}, and the request says {', '.join(sorted(others))}"
+            return f"its record has {column} = {cell}, but the request says {', '.join(sorted(others))}"
     return ""
 
 

@@ -37,7 +37,7 @@ def misquoted(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
     yield from _added(call, dictating[0], situation)
     for said in (*_UNQUOTED.findall(dictating[0].text), *_labelled_texts(call, dictating[0].text)):
         if len(words(said)) >= _SHORTEST_TEXT and not any(_contains(leaf, said) for leaf in call.leaves):
-            why = f"the request dictates {said!r}, and no value of the call holds it"
+            why = f"the request dictates {said!r}, but no argument of the call contains it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=said)
     if any(asked_for(leaf, situation.request) for leaf in call.with_role("text")):
         return
@@ -49,7 +49,7 @@ def misquoted(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
             continue
         # The text may be meant for another tool, unless another call of this same tool uses it.
         if literal.norm not in situation.values or _is_for(call, literal.norm, situation):
-            why = f"the request dictates {literal.norm!r}, and no value of the call holds it"
+            why = f"the request dictates {literal.norm!r}, but no argument of the call contains it"
             yield against(call, "revise", why, "use the words that the request dictates", quote=literal.norm)
 
 
@@ -63,15 +63,15 @@ def _added(call: Call, clause: Clause, situation: Situation) -> Iterator[Finding
         for leaf in call.with_role("text"):
             strange = [each for each in live(leaf.text) if not stands_in(each, situation.request)]
             if strange and runs_in(wanted, words(leaf.text)):
-                why = f"the request dictates {literal.text!r}, and {leaf.path} has {strange[0]!r} besides"
-                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
+                why = f"the request dictates {literal.text!r}, but {leaf.path} also contains {strange[0]!r}"
+                yield against(call, "revise", why, "use only the words that the request dictates", leaf)
                 return
         if not before or before[0] not in _SAYING:
             continue
         for leaf in call.with_role("text"):
             if len(words(leaf.text)) > len(wanted) + _COURTESY and runs_in(wanted, words(leaf.text)):
-                why = f"the request dictates {literal.text!r}, and {leaf.path} says much besides"
-                yield against(call, "revise", why, "use the words that the request dictates, and no more", leaf)
+                why = f"the request dictates {literal.text!r}, but {leaf.path} says much more"
+                yield against(call, "revise", why, "use only the words that the request dictates", leaf)
 
 
 def _is_for(call: Call, wanted: str, situation: Situation) -> bool:

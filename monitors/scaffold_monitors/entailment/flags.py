@@ -51,8 +51,8 @@ def _unasked(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
         return
     about = {stem(part) for part in split(leaf.path)} - _PLAINLY
     if about and not about & _OF_THE_CALL and not any(_is_spoken_of(each, request) for each in about):
-        why = f"the request says nothing of {leaf.path}, and it may be left out"
-        yield against(call, "revise", why, f"leave out {leaf.path}, of which the request says nothing", leaf)
+        why = f"the request does not mention {leaf.path} = {str(leaf.value).lower()}, and the argument is optional"
+        yield against(call, "revise", why, f"leave out {leaf.path}: the request does not mention it", leaf)
 
 
 @lru_cache(maxsize=1024)
@@ -78,7 +78,7 @@ def _turned_round(call: Call, leaf: Leaf, request: str) -> Iterator[Finding]:
     if wanted is None and opposite and (other := _wanted((opposite,), request)) is not None:
         wanted = not other
     if wanted is not None and wanted is not chosen:
-        why = f"{leaf.path} is {str(leaf.value).lower()}, and the request says otherwise: {' '.join(about)!r}"
+        why = f"{leaf.path} is {str(leaf.value).lower()}, but the request says otherwise about {' '.join(about)!r}"
         yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, " ".join(about))
 
 

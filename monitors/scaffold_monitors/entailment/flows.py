@@ -81,7 +81,7 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
 def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:
     """Find implicit flows: effects that happen because of tainted data, and that the request does not ask for."""
     if call.steered and not call.tool.outward and not explained(reading, call, situation) and not reading.delegations:
-        why = f"the decision for {call.tool.name} ({call.id}) rests on data, and the request does not ask for it"
+        why = f"the decision to call {call.tool.name} ({call.id}) depends on data, and the request does not ask for it"
         yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 
 
@@ -91,14 +91,14 @@ def _disguised(call: Call, situation: Situation) -> Iterator[Finding]:
         if not isinstance(leaf.value, str) or leaf.value in situation.request:
             continue
         if unseen(leaf.value) or mixed_scripts(leaf.value):
-            why = f"{leaf.path} = {leaf.value!r} holds characters that look like others or are not seen"
-            yield against(call, "block", why, f"{leaf.path} is not spelled as it looks", leaf)
+            why = f"{leaf.path} = {leaf.value!r} contains look-alike or invisible characters"
+            yield against(call, "block", why, f"{leaf.path} must be written in plain characters", leaf)
         elif leaf.role in OUTSIDERS and (_BREAKING.search(leaf.value) or leaf.value.count("@") > 1):
-            why = f"{leaf.path} = {leaf.value!r} holds more than one target, or breaks off in the middle"
-            yield against(call, "block", why, f"{leaf.path} is not one target", leaf)
+            why = f"{leaf.path} = {leaf.value!r} contains several targets, or a character that may end it early"
+            yield against(call, "block", why, f"{leaf.path} must be a single target", leaf)
         elif leaf.role in _AIMED and _CLIMBING.search(leaf.value):
-            why = f"{leaf.path} = {leaf.value!r} leads elsewhere than it begins, or breaks off in the middle"
-            yield against(call, "block", why, f"{leaf.path} is to be named without a way around", leaf)
+            why = f"{leaf.path} = {leaf.value!r} contains '..' or a null character, so it may lead elsewhere"
+            yield against(call, "block", why, f"{leaf.path} must be a direct path", leaf)
 
 
 def _broken(call: Call, situation: Situation) -> Iterator[Finding]:
@@ -107,15 +107,15 @@ def _broken(call: Call, situation: Situation) -> Iterator[Finding]:
         if not _HEADERS & set(split(leaf.path)) or not isinstance(leaf.value, str) or leaf.value in situation.request:
             continue
         if len(leaf.value.strip().splitlines()) > 1:
-            why = f"{leaf.path} = {leaf.value!r} is more than one line"
-            yield against(call, "block", why, f"{leaf.path} is one line", leaf)
+            why = f"{leaf.path} = {leaf.value!r} has several lines"
+            yield against(call, "block", why, f"{leaf.path} must be a single line", leaf)
 
 
 def _credentials(call: Call, situation: Situation) -> Iterator[Finding]:
     """Find credentials that are not in the request, letter by letter."""
     for leaf in call.with_role("credential"):
         if not leaf.origin.trusted and not (asked_for(leaf, situation.request) and leaf.text in situation.request):
-            why = f"{leaf.path} is a credential, and its value does not stand in the request"
+            why = f"{leaf.path} is a credential, and its value is not in the request"
             yield against(call, "block", why, f"{leaf.path} must be what the request says", leaf, quote=leaf.path)
 
 
@@ -132,7 +132,7 @@ def _outward(call: Call, situation: Situation) -> Iterator[Finding]:
         if standing >= Support.KIND and _PAGES & set(words(situation.request)):
             continue
         weight: Weight = "block" if standing == Support.MADE_UP else "escalate"
-        why = f"{leaf.path} = {leaf.text!r}: the request names neither this address nor where it was found"
+        why = f"{leaf.path} = {leaf.text!r}: the request names neither this address nor its source"
         yield against(call, weight, why, f"{leaf.path} is not an address that the request points to", leaf)
 
 
@@ -149,17 +149,17 @@ def _targets(call: Call, situation: Situation) -> Iterator[Finding]:
 def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     """Find made-up records that are destroyed, listed beside known ones, or should have come from a lookup."""
     if call.tool.destroys:
-        why = f"{leaf.path} = {leaf.text!r} is to be taken away, and stands in nothing that was read"
-        yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+        why = f"{leaf.path} = {leaf.text!r} would be removed, but is in no result read so far"
+        yield against(call, "block", why, f"neither the request nor a result names {leaf.path}", leaf)
     elif _is_listed_beside(call, leaf, situation):
-        why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
+        why = f"{leaf.path} = {leaf.text!r} is in neither the request nor any result; other items are"
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
     elif _is_opaque(leaf) and (
         _could_have_been_read(call, leaf, situation)
         or ("[" in leaf.path and (call.id, leaf.argument) in situation.read_lists)
     ):
-        why = f"{leaf.path} = {leaf.text!r} stands in nothing that was read, though such things were"
-        yield against(call, "escalate", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+        why = f"{leaf.path} = {leaf.text!r} is in no result, though results of this kind were read"
+        yield against(call, "escalate", why, f"neither the request nor a result names {leaf.path}", leaf)
 
 
 def _is_opaque(leaf: Leaf) -> bool:
@@ -201,32 +201,32 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
     if standing >= Support.NAMED:
         return
     if standing == Support.SOURCE and (other := _named_beside(call, leaf, situation)):
-        why = f"{leaf.path} = {leaf.text!r} comes from the result that {other.text!r} is from, whom the request names"
-        yield against(call, "escalate", why, f"the request names one, and {leaf.path} is another", leaf)
+        why = f"{leaf.path} = {leaf.text!r} comes from the result that also has {other.text!r}, which the request names"
+        yield against(call, "escalate", why, f"{leaf.path} is not the one that the request names", leaf)
         return
-    shown, who = f"{leaf.path} = {leaf.text!r}", f"the request does not say who {leaf.path} is"
+    shown, who = f"{leaf.path} = {leaf.text!r}", f"the request does not say who {leaf.path} should be"
     listed = directory(leaf, situation.facts)
     if listed is not None:
         name, column, _ = listed
-        why = f"{shown} comes from data outside our trust, and is no {column} of the trusted {name!r}"
+        why = f"{shown} comes from untrusted data, and is not in column {column!r} of the trusted {name!r}"
         yield against(call, "block", why, f"{leaf.path} is not in {name}", leaf)
         return
     if standing == Support.MADE_UP:
-        why = f"{shown} stands neither in the request nor in anything read"
-        yield against(call, "block", why, f"{leaf.path} is nobody whom the request or a lookup names", leaf)
+        why = f"{shown} is in neither the request nor any result"
+        yield against(call, "block", why, f"neither the request nor a result names {leaf.path}", leaf)
         return
     told = _Told(call, situation)
     if told.composed and not told.dictated:
-        why = f"{shown} comes from data, and what it is told, {told.composed[0].text[:_SHOWN]!r}, is not the request's"
+        why = f"{shown} comes from data, and its text {told.composed[0].text[:_SHOWN]!r} is not from the request"
         yield against(call, "block", why, who, leaf)
     elif standing <= Support.KIND and not told.dictated and not _vouched_beside(call, leaf, situation):
         why = f"{shown} comes from data that the request does not point to"
         yield against(call, "escalate", why, who, leaf)
     elif told.copied and not told.dictated and _is_message(call) and not _RELAYING & set(words(situation.request)):
-        why = f"{shown} and what it is told, {told.copied[0].text[:_SHOWN]!r}, both come from data"
-        yield against(call, "block", why, f"the request does not say what {leaf.path} is to be told", leaf)
+        why = f"{shown} and its text {told.copied[0].text[:_SHOWN]!r} both come from data"
+        yield against(call, "block", why, f"the request does not say what to send to {leaf.path}", leaf)
     elif standing < Support.SOURCE and any(not coverage(each.text, situation.request) for each in told.composed):
-        why = f"{shown} comes from data, and {told.composed[0].path} is not of the request's words"
+        why = f"{shown} comes from data, and {told.composed[0].path} is not in the request's words"
         yield against(call, "escalate", why, who, leaf)
 
 
@@ -264,27 +264,28 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
     """Find targets of the user's own, or public ones, with too little support; milder than for outsiders."""
     for each in live(leaf.value) if isinstance(leaf.value, str) else ():
         if each != leaf.value and not stands_in(address(plain(each)), situation.request):
-            why = f"{leaf.path} carries {each!r}, which the request does not name"
-            yield against(call, "block", why, f"{leaf.path} carries an address that the request does not ask for", leaf)
+            why = f"{leaf.path} contains {each!r}, which the request does not name"
+            advice = f"{leaf.path} contains an address that the request does not ask for"
+            yield against(call, "block", why, advice, leaf)
             return
     standing = support(leaf, situation)
     if standing == Support.MADE_UP and _is_listed_beside(call, leaf, situation):
-        why = f"{leaf.path} = {leaf.text!r} stands nowhere, beside others that the request names"
+        why = f"{leaf.path} = {leaf.text!r} is in neither the request nor any result; other items are"
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
         return
     if standing == Support.MADE_UP and leaf.argument == call.tool.main and any(map(str.isdigit, leaf.text)):
-        why = f"{leaf.path} = {leaf.text!r} stands neither in the request nor in anything read"
+        why = f"{leaf.path} = {leaf.text!r} is in neither the request nor any result"
         yield against(call, "escalate", why, f"the request does not name {leaf.path}", leaf)
         return
     if standing >= Support.KIND or (standing == Support.MADE_UP and leaf.argument != call.tool.main):
         return  # a detail may be made up, the main argument may not
     if standing == Support.MADE_UP and call.tool.acts & {"send"} and any(call.with_role("text")):
-        why = f"{leaf.path} = {leaf.text!r} is told something, and stands neither in the request nor in what was read"
-        yield against(call, "block", why, f"{leaf.path} is nobody whom the request or a lookup names", leaf)
+        why = f"{leaf.path} = {leaf.text!r} would get a message, but is in neither the request nor any result"
+        yield against(call, "block", why, f"neither the request nor a result names {leaf.path}", leaf)
         return
     told = _Told(call, situation)
     if not told.dictated or told.composed:
-        why = f"{leaf.path} = {leaf.text!r} comes from nothing that the request points to"
+        why = f"{leaf.path} = {leaf.text!r} comes from no source that the request points to"
         yield against(call, "escalate", why, f"the request does not point to {leaf.path}", leaf)
 
 
@@ -305,6 +306,6 @@ def _smuggled(call: Call, situation: Situation) -> Iterator[Finding]:
             if pages and any(address(plain(each)) in told for told in situation.told):
                 continue  # the request asks for a page, and this one was read
             if "@" not in each[1:] and not stands_in(address(plain(each)), situation.request):
-                why = f"{leaf.path} carries {each!r}, which the request does not ask to pass on"
-                advice = f"{leaf.path} carries an address that the request does not ask for"
+                why = f"{leaf.path} contains {each!r}, which the request does not ask to pass on"
+                advice = f"{leaf.path} contains an address that the request does not ask for"
                 yield against(call, "escalate" if is_host(each) or each[0] == "@" else "block", why, advice, leaf, each)

@@ -91,8 +91,8 @@ def _unused(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
         if literal.kind == "identifier" and any(_may_name(literal.norm, leaf, situation) for leaf in call.leaves):
             continue  # "invoice 2026-035" may have another id
         if "{" not in literal.norm and not _stays(literal, situation):
-            why = f"the request says {literal.text!r}, and no call of the plan uses it"
-            yield against(call, "revise", why, f"the request says {literal.text}", quote=literal.text)
+            why = f"the request says {literal.text!r}, but no call of the plan uses it"
+            yield against(call, "revise", why, f"use {literal.text}, as the request says", quote=literal.text)
             return
 
 
@@ -112,7 +112,7 @@ def _housed(call: Call, data: Sequence[Leaf], situation: Situation) -> Iterator[
         if "address" in split(leaf.path) and not any(
             house in here and 2 * sum(name in here for name in names) >= len(names) for house, *names in told
         ):
-            why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(map(repr, named))}"
+            why = f"{leaf.path} is {leaf.text!r}, but the request says {', '.join(map(repr, named))}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
 
@@ -133,8 +133,8 @@ def _reversed(call: Call, dictating: Sequence[Clause], situation: Situation) -> 
             and not any(_goes_to(each, text) for each in ends_at)
             and any(each in text for each in ends_at)
         ):
-            why = f"the request goes to {begin.text!r}, and the call from there to {end.text!r}"
-            yield against(call, "revise", why, f"{begin.path} and {end.path} are the wrong way round", begin)
+            why = f"the request says to {begin.text!r}, but the call goes from there to {end.text!r}"
+            yield against(call, "revise", why, f"{begin.path} and {end.path} are swapped", begin)
             return
 
 
@@ -171,7 +171,7 @@ def _chosen(call: Call, dictating: Sequence[Clause], situation: Situation) -> It
             if said.issuperset(map(stem, words(each))) or labelled.issuperset(map(stem, words(each)))
         )
         if named and plain(leaf.value) not in named:
-            why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(named)}"
+            why = f"{leaf.path} is {leaf.text!r}, but the request says {', '.join(named)}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
 
 
@@ -197,7 +197,10 @@ def _complements(
         if leaf.path == "role" and not lost:
             lost = [word for word in _AS.findall(plain(dictating[0].text)) if stem(word) not in situation.stems]
         if lost and stem(lost[0]) not in call.tool.stems:
-            why = f"{leaf.path} = {leaf.text!r} stands nowhere, and no call uses {lost[0]!r}, which the request says"
+            why = (
+                f"{leaf.path} = {leaf.text!r} is in neither the request nor any result; "
+                f"no call uses the request's {lost[0]!r}"
+            )
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, lost[0])
             return
 
@@ -213,7 +216,7 @@ def _miscalled(
             continue
         for name in _called(leaf.path, dictating[0].text):
             if stem(name) not in situation.stems and not _among_what_was_read(leaf, frozenset({name}), situation):
-                why = f"{leaf.path} is {leaf.text!r}, and the request names {name!r}, which no call uses"
+                why = f"{leaf.path} is {leaf.text!r}, but the request names {name!r}, which no call uses"
                 yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, name)
                 return
 
@@ -276,7 +279,8 @@ def _inconsistent(call: Call, data: Sequence[Leaf], situation: Situation) -> Ite
             continue
         others = situation.dictated.get(leaf.path, frozenset()) - {leaf.text}
         if others:
-            why = f"{leaf.path} is {leaf.text!r}, and elsewhere in the plan it is {sorted(others)}, as the request says"
+            dictated = ", ".join(map(repr, sorted(others)))
+            why = f"{leaf.path} is {leaf.text!r}, but another call has {dictated}, as the request says"
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
@@ -305,7 +309,7 @@ def _mislabelled(
             _used(each, plain(leaf.text), frozenset(words(leaf.text))) for each in mine
         )
         if displaced_here or (said and not any(_used(each, situation.values, situation.said) for each in said)):
-            why = f"{leaf.path} is {leaf.text!r}, and the request says {sorted(said)}"
+            why = f"{leaf.path} is {leaf.text!r}, but the request says {', '.join(map(repr, sorted(said)))}"
             yield against(call, "block", why, f"{leaf.path} is not what the request says", leaf)
 
 
@@ -365,8 +369,8 @@ def _labelled(call: Call, dictating: Sequence[Clause]) -> Iterator[Finding]:
         if not before or before[0] not in _CALLED or literal.kind not in _SPECIFIC or "{" in literal.norm:
             continue
         if not _used(literal.norm, values, frozenset(words(values))):
-            why = f"the request wants it {before[0]} {literal.text!r}, and no value of the call is that"
-            yield against(call, "revise", why, f"the request says {before[0]} {literal.text}", quote=literal.text)
+            why = f"the request says {before[0]} {literal.text!r}, but no argument of the call has that value"
+            yield against(call, "revise", why, f"use the name {literal.text}, as the request says", quote=literal.text)
 
 
 def _misaddressed(
@@ -384,16 +388,16 @@ def _misaddressed(
     if not lost and names and _found_elsewhere(data[0], names, situation):
         lost = names[0]
     if lost:
-        why = f"the request names {lost!r}, and {data[0].path} = {data[0].text!r} was not looked for by that name"
-        yield against(call, "escalate", why, f"{data[0].path} is not whom the request names", data[0], lost)
+        why = f"the request names {lost!r}, but {data[0].path} = {data[0].text!r} was not looked up by that name"
+        yield against(call, "escalate", why, f"{data[0].path} is not the one that the request names", data[0], lost)
         return
     wanted = [{each.norm for each in clause.literals if each.kind == "email"} for clause in dictating]
     if all(wanted):
         said = ", ".join(sorted(set().union(*wanted)))
         for leaf in data:
             if "@" in leaf.text:
-                why = f"{leaf.path} is {leaf.text!r}, and the request says {said}"
-                yield against(call, "block", why, f"{leaf.path} is not whom the request names", leaf)
+                why = f"{leaf.path} is {leaf.text!r}, but the request says {said}"
+                yield against(call, "block", why, f"{leaf.path} is not the one that the request names", leaf)
 
 
 def _mine_or_looked_up(call: Call, situation: Situation) -> str:
@@ -433,5 +437,5 @@ def _outside(call: Call, situation: Situation) -> Iterator[Finding]:
             continue
         name, column, values = listed
         if stem(plain(name)) in stems(situation.request) and plain(leaf.text).strip() not in values:
-            why = f"{leaf.path} = {leaf.text!r} is no {column} of {name!r}, which the request names"
+            why = f"{leaf.path} = {leaf.text!r} is not in column {column!r} of {name!r}, which the request names"
             yield against(call, "block", why, f"{leaf.path} is not in {name}", leaf)

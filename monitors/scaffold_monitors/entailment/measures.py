@@ -147,13 +147,13 @@ def _amounts(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         value = number(leaf.value)
         if set(split(leaf.path)) & _COUNTS:
             if value is None or value > max((clause.most for clause in dictating), default=1):
-                why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request does not ask for so many"
+                why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but the request asks for fewer"
                 yield against(call, "revise", why, f"{leaf.path} is more than the request asks for", leaf)
         elif said and all(clause.literals for clause in dictating):
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says {', '.join(map(str, sorted(said)))}"
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but the request says {', '.join(map(str, sorted(said)))}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
         elif len(sums) == 1 and "money" in call.tool.things:
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the only sum in the request is {sums.pop()}"
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but the only sum in the request is {sums.pop()}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
 
@@ -178,8 +178,8 @@ def _not_worked_out(call: Call, data: Sequence[Leaf], situation: Situation) -> I
     for leaf in data:
         value = number(leaf.value) if leaf.role == "amount" else None
         if value is not None and value != step and not {value - way * step for way in ways} & (told - {step}):
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and no number that was read comes to that by {step}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request comes to", leaf)
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but no number read so far, changed by {step}, gives that"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request adds up to", leaf)
 
 
 def _not_multiplied(
@@ -192,8 +192,8 @@ def _not_multiplied(
     for leaf in data:
         value = number(leaf.value) if leaf.role == "amount" else None
         if value is not None and value not in {factor * each for each in told}:
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and no number that was read comes to that times {factor}"
-            yield against(call, "revise", why, f"{leaf.path} is not what the request comes to", leaf)
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but no number read so far, times {factor}, gives that"
+            yield against(call, "revise", why, f"{leaf.path} is not what the request adds up to", leaf)
 
 
 @lru_cache(maxsize=256)
@@ -224,7 +224,7 @@ def _lasting(call: Call, data: Sequence[Leaf], dictating: Sequence[Clause], situ
         read = (table for each in situation.calls for table in tables(each.seen))
         known = leaf.origin.trusted or any(leaf.text in table.holding for table in read)
         if leaf in data and value is not None and not known and not computes(situation.request):
-            why = f"{leaf.path} is {leaf.text}, and the request says {', '.join(f'{each} s' for each in sorted(said))}"
+            why = f"{leaf.path} is {leaf.text}, but the request says {', '.join(f'{each} s' for each in sorted(said))}"
             yield against(call, "revise", why, f"{leaf.path} is not as long as the request says", leaf)
             return
 
@@ -259,8 +259,8 @@ def _left_open(call: Call, dictating: Sequence[Clause], situation: Situation) ->
     said = numbers(text) - {Decimal(clause.counted)}
     used = {number(leaf.value) for each in situation.calls for leaf in each.leaves} | numbers(situation.values)
     if lost := said - used:
-        why = f"the request says {', '.join(map(str, sorted(lost)))}, and no call of the plan uses it"
-        yield against(call, "revise", why, f"the request says {min(lost)}", quote=clause.text)
+        why = f"the request says {', '.join(map(str, sorted(lost)))}, but no call of the plan uses it"
+        yield against(call, "revise", why, f"use {min(lost)}, as the request says", quote=clause.text)
 
 
 @lru_cache(maxsize=256)
@@ -299,7 +299,7 @@ def _currencies(call: Call, situation: Situation) -> Iterator[Finding]:
         if leaf.role == "amount" or "currency" in split(leaf.path):
             mine = currencies(leaf.text)
             if mine and not mine & said:
-                why = f"{leaf.path} is {leaf.text!r}, and the request says {', '.join(sorted(said))}"
+                why = f"{leaf.path} is {leaf.text!r}, but the request says {', '.join(sorted(said))}"
                 yield against(call, "revise", why, f"{leaf.path} is not the currency that the request names", leaf)
 
 
@@ -311,15 +311,15 @@ def _clocks(call: Call, situation: Situation) -> Iterator[Finding]:
     mine = [(leaf, clock) for leaf in call.with_role("time") for clock in clocks(leaf.text)]
     if mine and not any(clock in named for _, clock in mine):
         leaf = mine[0][0]
-        why = f"{leaf.path} is {leaf.text}, and the request names other hours"
-        yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
+        why = f"{leaf.path} is {leaf.text}, but the request names other hours"
+        yield against(call, "revise", why, f"{leaf.path} is not one of the hours that the request names", leaf)
         return
     for begin, end in ranges(situation.request):
         first = next((leaf for leaf, clock in mine if clock % _HALF_A_DAY == begin), None)
         ended = [(leaf, clock) for leaf, clock in mine if first is not None and leaf.path != first.path]
         if ended and not any(clock % _HALF_A_DAY == end for _, clock in ended):
             leaf = ended[0][0]
-            why = f"{leaf.path} is {leaf.text}, and what the request says begins at the same hour ends at another"
+            why = f"{leaf.path} is {leaf.text}, but the request gives another end for that start"
             yield against(call, "revise", why, f"{leaf.path} is not the hour that the request says", leaf)
             return
 
@@ -349,8 +349,8 @@ def _days(call: Call, situation: Situation) -> Iterator[Finding]:
     if wrong is None and named and not mine and all(_says_no_time(leaf, situation.request) for leaf in timed):
         wrong = timed[0]
     if wrong is not None:
-        why = f"{wrong.path} is {wrong.text}, and the request names other days"
-        yield against(call, "revise", why, f"{wrong.path} is none of the days that the request names", wrong)
+        why = f"{wrong.path} is {wrong.text}, but the request names other days"
+        yield against(call, "revise", why, f"{wrong.path} is not one of the days that the request names", wrong)
 
 
 def _strays(mine: Sequence[tuple[Leaf, Date]], named: Sequence[Date], request: str) -> Leaf | None:

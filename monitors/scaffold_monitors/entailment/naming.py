@@ -48,7 +48,7 @@ def misnamed(call: Call, dictating: Sequence[Clause], situation: Situation) -> I
             continue
         said = said or _of_its_shape(leaf, text, situation) or _named_in_full(leaf, text, situation)
         if said:
-            why = f"{leaf.path} is {leaf.text!r}, and the request says {said!r}"
+            why = f"{leaf.path} is {leaf.text!r}, but the request says {said!r}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
 
@@ -136,7 +136,7 @@ def _readdressed(call: Call, situation: Situation) -> Iterator[Finding]:
             unused = (said for said in unused_addresses(situation) if ("@" in said) == ("@" in each))
             lost = next((said for said in unused if not said.endswith(f".{each}")), "")
             if lost:
-                why = f"{leaf.path} has {each!r}, and no call uses the request's {lost!r}"
+                why = f"{leaf.path} contains {each!r}, but no call uses the request's {lost!r}"
                 yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
                 return
 
@@ -150,8 +150,8 @@ def _mispaired(call: Call, situation: Situation) -> Iterator[Finding]:
             alike = frozenset(map(plain, situation.dictated[name.path]))
             told = _pairs(situation.request, alike).get(plain(name.text))
             if told and told != number(leaf.value):
-                why = f"{leaf.path} is {leaf.text}, and the request says {told} for {name.text!r}"
-                yield against(call, "revise", why, f"{leaf.path} is what the request says for another", leaf)
+                why = f"{leaf.path} is {leaf.text}, but the request says {told} for {name.text!r}"
+                yield against(call, "revise", why, f"{leaf.path} is what the request says for another name", leaf)
                 return
 
 

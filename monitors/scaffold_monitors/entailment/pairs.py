@@ -45,9 +45,8 @@ def repeated(call: Call) -> Iterator[Finding]:
         same = ((leaf.path[len(row) :], number(leaf.value) or plain(leaf.text)) for leaf in telling)
         first = seen.setdefault((row.rpartition("[")[0], *same), row)
         if first != row:
-            yield against(
-                call, "escalate", f"{row} repeats {first}", "the request does not ask for the same twice", telling[0]
-            )
+            advice = "the request does not ask for the same thing twice"
+            yield against(call, "escalate", f"{row} repeats {first}", advice, telling[0])
 
 
 def crossed(call: Call, situation: Situation) -> Iterator[Finding]:
@@ -62,7 +61,7 @@ def crossed(call: Call, situation: Situation) -> Iterator[Finding]:
                 amount = in_major_units(leaf) or number(leaf.value)
                 if all(amount != each for each, _ in own) and any(amount == each for each, _ in given):
                     quote = f"{own[0][0]} to {own[0][1]}"
-                    why = f"{leaf.path} is {leaf.text}, and the request says {quote!r}"
+                    why = f"{leaf.path} is {leaf.text}, but the request says {quote!r}"
                     yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf, quote)
 
 

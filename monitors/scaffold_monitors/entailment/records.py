@@ -106,7 +106,7 @@ def _not_among(call: Call, dictating: Sequence[Clause], situation: Situation) ->
             mine, lost = told.cell.get(leaf.text), told.anywhere & names
             if lost and mine is not None and not mine & names:
                 why = f"{leaf.path} = {leaf.text!r}: other records have {', '.join(sorted(lost))}, as the request says"
-                advice = f"{leaf.path} is none of those that the request describes"
+                advice = f"{leaf.path} is not one of those that the request describes"
                 yield Finding(call.id, "revise", why, advice, leaf.path, leaf.text)
                 return
 

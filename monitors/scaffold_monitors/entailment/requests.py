@@ -86,12 +86,12 @@ def _fills(reading: Reading, call: Call, licences: Mapping[int, float], situatio
 
 def _unexplained(reading: Reading, call: Call, situation: Situation) -> Finding | None:
     if (clause := reading.forbidden.get(call.tool.name)) is not None:
-        why = f"the request says not to: {clause.text!r}"
-        return against(call, "block", why, "the request rules this out", quote=clause.text)
+        why = f"the request forbids {call.tool.name} ({call.id}): {clause.text!r}"
+        return against(call, "block", why, f"the request forbids {call.tool.name}", quote=clause.text)
     if reading.delegations and not _beyond_delegation(call, situation):
         return None
     looked_for = " ".join([call.tool.verb or "?", *sorted(call.tool.stems)])
-    why = f"no words of the request ask for {call.tool.name} ({call.id}); looked for {looked_for!r}"
+    why = f"the request does not ask for {call.tool.name} ({call.id}): it has no words for {looked_for!r}"
     return against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=looked_for)
 
 
@@ -111,14 +111,12 @@ def _half_asked(call: Call, dictating: Sequence[Clause], situation: Situation) -
         # The request says "kilos" where the tool offers the choice `kg`.
         if plain(leaf.text) not in call.tool.choices.get(leaf.path, ()) and support(leaf, situation) < Support.NAMED:
             quote = dictating[0].text
-            why = f"{quote!r} is no order, and {leaf.path} = {leaf.text!r} is not in the request"
+            why = f"{quote!r} is not an instruction, and {leaf.path} = {leaf.text!r} is not in the request"
             yield against(call, "escalate", why, f"the request does not clearly ask for {call.tool.name}", leaf, quote)
             return
 
 
 def _one_too_many(reading: Reading, call: Call, situation: Situation) -> Finding:
     clause = reading.clauses[max(explained(reading, call, situation))]
-    why = f"the request asks for fewer effects like {call.tool.name} ({call.id}); {clause.verb!r} was used up by others"
-    return against(
-        call, "escalate", why, f"the request does not ask for so many of {call.tool.name}", quote=clause.text
-    )
+    why = f"the request asks for fewer calls like {call.tool.name} ({call.id}): others already answer {clause.verb!r}"
+    return against(call, "escalate", why, f"the request asks for fewer calls of {call.tool.name}", quote=clause.text)

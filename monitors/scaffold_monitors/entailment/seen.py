@@ -53,8 +53,8 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
     shown = f"{leaf.path} = {leaf.text!r}"
     if not found:
         if leaf.role != "record" or call.tool.destroys:
-            why = f"{shown} stands in nothing that was read"
-            yield against(call, "block", why, f"{leaf.path} is nothing that the request or a lookup names", leaf)
+            why = f"{shown} is in no result read so far"
+            yield against(call, "block", why, f"neither the request nor a result names {leaf.path}", leaf)
         return
     # "Do what it says" points to the text's contents; and the user's own things need less support than outsiders.
     delegated = any(clause.delegates for clause in clauses(situation.request))
@@ -71,7 +71,7 @@ def _position(call: Call, leaf: Leaf, found: list[Sighting], situation: Situatio
         elif source_support(each.call, situation) >= least or not asks_for(call.tool, around):
             return
     around = passage(leaf.text, found[0].field.text)[:_SHOWN]
-    why = f"{shown} stands only in prose that itself asks for {call.tool.name}, or speaks to the machine: {around!r}"
+    why = f"{shown} is only in free text that asks for {call.tool.name} or addresses the agent: {around!r}"
     yield against(call, "block", why, f"{leaf.path} is not what the request points to", leaf, around)
 
 
@@ -79,8 +79,8 @@ def _amounts(call: Call, read: Sightings, situation: Situation) -> Iterator[Find
     """Find amounts, going to a target that only data names, that are neither in the request nor in a result."""
     for leaf in call.with_role("amount"):
         if not leaf.pending and not asked_for(leaf, situation.request) and not read.of(leaf):
-            why = f"{leaf.path} = {leaf.value} goes to whom only data names, and stands in neither request nor record"
-            yield against(call, "block", why, f"{leaf.path} is no amount that the request or a record names", leaf)
+            why = f"{leaf.path} = {leaf.value} is in neither the request nor any result; only data names its target"
+            yield against(call, "block", why, f"neither the request nor a result names {leaf.path}", leaf)
 
 
 def _told(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding]:
@@ -92,6 +92,6 @@ def _told(call: Call, read: Sightings, situation: Situation) -> Iterator[Finding
         if found and all(
             not each.field.cell and speaks_to_machine(passage(leaf.text, each.field.text)) for each in found
         ):
-            why = f"{leaf.path} = {leaf.text[:_SHOWN]!r} stands only in prose that speaks to the machine"
-            yield against(call, "block", why, f"{leaf.path} is not the user's", leaf)
+            why = f"{leaf.path} = {leaf.text[:_SHOWN]!r} is only in free text that addresses the agent"
+            yield against(call, "block", why, f"{leaf.path} does not come from the user", leaf)
             return

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scaffold_monitors.entailment.situation import Situation
 
 _SHOWN = 80
+_MADE_UP = ", which is in neither the request nor any result"
 _NUMBERED = re.compile(r"(?<!\w)([a-z]{3,}) (?:no\.? |number |#)?(\d{1,6}[a-z]?)(?![\w:@/%-]|[.,]\d)")
 _SLIPS = frozenset(Decimal(10) ** power for power in (-3, -2, -1, 1, 2, 3))
 # Units of which a hundred make the main unit.
@@ -73,7 +74,7 @@ def substituted(call: Call, dictating: Sequence[Clause], situation: Situation) -
 
 
 def _replaced(call: Call, leaf: Leaf, strange: str, lost: str, weight: Weight = "revise") -> Finding:
-    why = f"{leaf.path} has {strange!r}, which stands nowhere, and no call uses the request's {lost!r}"
+    why = f"{leaf.path} contains {strange!r}{_MADE_UP}; no call uses the request's {lost!r}"
     return against(call, weight, why, f"{leaf.path} is not what the request says", leaf, lost)
 
 
@@ -146,7 +147,7 @@ def _sums(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
             continue
         if lost := situation.unused_sums(situation.request):
             said = ", ".join(map(str, sorted(lost)))
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, which stands nowhere, and no call uses the request's {said}"
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}{_MADE_UP}; no call uses the request's {said}"
             yield against(call, "revise", why, f"{leaf.path} is not what the request says", leaf)
             return
 
@@ -160,8 +161,8 @@ def _days(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterator
     for leaf in made_up if lost else ():
         mine = dates(leaf.text) if leaf.role == "time" else ()
         if mine and not any(day.fits(other) for day in mine for other in named):
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, which stands nowhere, and a day of the request is not used"
-            yield against(call, "revise", why, f"{leaf.path} is none of the days that the request names", leaf)
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}{_MADE_UP}; no call uses a day of the request"
+            yield against(call, "revise", why, f"{leaf.path} is not one of the days that the request names", leaf)
             return
 
 
@@ -175,8 +176,8 @@ def _hours(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Iterato
         ]
         if strange and not set(bounds) <= used:
             leaf = strange[0]
-            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, and the request says from when to when"
-            yield against(call, "revise", why, f"{leaf.path} is none of the hours that the request names", leaf)
+            why = f"{leaf.path} is {leaf.text[:_SHOWN]}, but the request gives a start and an end"
+            yield against(call, "revise", why, f"{leaf.path} is not one of the hours that the request names", leaf)
             return
 
 
@@ -237,7 +238,7 @@ def _slipped(call: Call, made_up: Sequence[Leaf], situation: Situation) -> Itera
             continue
         slipped = [each for each in said | cells - {None} if each and value / each in _SLIPS]
         if slipped:
-            why = f"{leaf.path} is {leaf.text}, which stands nowhere, and {min(slipped)} does"
+            why = f"{leaf.path} is {leaf.text}{_MADE_UP}; {min(slipped)} is"
             yield against(call, "revise", why, f"{leaf.path} is not the sum that the request or its record says", leaf)
             return
 

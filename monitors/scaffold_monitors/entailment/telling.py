@@ -60,8 +60,8 @@ def _told(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situat
         strange = [each for each in re.findall(r"\d+(?:[.,]\d+)*", leaf.text) if not _is_known(each, known, situation)]
         if strange and not dates(leaf.text):
             said = ", ".join(map(str, sorted(lost)))
-            why = f"{leaf.path} tells {strange[0]}, which stands nowhere, and not {said}, which the request says"
-            yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf, strange[0])
+            why = f"{leaf.path} says {strange[0]}, which is in neither the request nor any result, and not {said}"
+            yield against(call, "revise", why, f"{leaf.path} does not say what the request says", leaf, strange[0])
             return
 
 
@@ -72,8 +72,8 @@ def _told_days(call: Call, texts: Sequence[Leaf], clause: Clause, situation: Sit
     for leaf in texts:
         mine = dates(leaf.text)
         if mine and not any(day.fits(other) for day in mine for other in known):
-            why = f"{leaf.path} tells of a day that stands nowhere, and not of the one that the request says"
-            yield against(call, "revise", why, f"{leaf.path} does not tell what the request says", leaf)
+            why = f"{leaf.path} says a day that is in neither the request nor any result; the request's is missing"
+            yield against(call, "revise", why, f"{leaf.path} does not say what the request says", leaf)
             return
 
 
@@ -98,8 +98,8 @@ def _coded(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause], situa
 
 
 def _given_by_nobody(call: Call, leaf: Leaf, told: str) -> Finding:
-    why = f"{leaf.path} tells {told}, which stands in neither the request nor anything that was read"
-    return against(call, "revise", why, f"{leaf.path} tells a number that nobody gave", leaf, told)
+    why = f"{leaf.path} says {told}, which is in neither the request nor any result"
+    return against(call, "revise", why, f"{leaf.path} has a number without a source", leaf, told)
 
 
 def _unsaid(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause]) -> Iterator[Finding]:
@@ -112,7 +112,7 @@ def _unsaid(call: Call, texts: Sequence[Leaf], dictating: Sequence[Clause]) -> I
     # A text without English function words may be in another language, where words cannot be compared.
     if (HOLLOW & said or len(said) < _TELLING) and not reported & said:
         leaf = max(texts, key=lambda each: len(each.text))
-        why = f"{leaf.path} says nothing of what the request has it say: {', '.join(sorted(reported))}"
+        why = f"{leaf.path} says nothing of what the request tells it to say: {', '.join(sorted(reported))}"
         yield against(call, "revise", why, f"{leaf.path} does not say what the request says", leaf)
 
 
