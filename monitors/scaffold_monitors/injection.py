@@ -133,7 +133,8 @@ class Injection:
         if subject.observation is not None:
             if not subject.observation.tainted:
                 return Verdict(decision="allow", status="abstain", rationale="what came back is inside our trust")
-            return await self._read(subject.observation.value, view.actions)
+            what = "value" if subject.observation.status == "performed" else "reason"
+            return await self._read(subject.observation.said, f"observation/{what}", view.actions)
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
             return Verdict(
@@ -143,7 +144,7 @@ class Injection:
         suspects = [each for found in state.suspects.values() for each in found]
         changing = any(call.action not in view.actions or view.actions[call.action].effect != "read" for call in calls)
         for name in view.task.untrusted:  # searched each time, since no verdict records what they contain
-            verdict = await self._read(view.task.inputs[name], view.actions)
+            verdict = await self._read(view.task.inputs[name], f"task/inputs/{name}", view.actions)
             if verdict.status != "ok" and changing:
                 said = f"input {name}: {verdict.rationale}"
                 return msgspec.structs.replace(verdict, decision=self._then, rationale=said, feedback=said)
@@ -154,7 +155,7 @@ class Injection:
 
     # --- what came back
 
-    async def _read(self, value: Any, actions: Mapping[str, ActionSpec]) -> Verdict:
+    async def _read(self, value: Any, where: str, actions: Mapping[str, ActionSpec]) -> Verdict:
         from scaffold_monitors.signs import score, signs  # its patterns take a while to compile
 
         left, highest = _MOST_READ, 0.0
@@ -182,7 +183,7 @@ class Injection:
                 for start, end in places:
                     if len(evidence) == _SHOWN:
                         break
-                    evidence[span(piece.text, piece.path, start, end)] = None
+                    evidence[span(piece.text, f"{where}{piece.path}", start, end)] = None
         if not evidence:
             return (
                 Verdict(decision="allow", score=highest, property=_PROPERTY) if highest else Verdict(decision="allow")

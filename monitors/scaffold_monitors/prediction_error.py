@@ -83,6 +83,8 @@ class PredictionError:
     def _compare(self, seen: ObservationRecord, view: TraceView) -> Verdict:
         if seen.predicted is None:
             return Verdict(decision="allow", status="abstain", rationale="nothing was predicted")
+        if seen.status != "performed":
+            return Verdict(decision="allow", status="abstain", rationale="it gave back nothing to compare")
         spec = view.actions.get(seen.call.action)
         if spec is not None and spec.effect == "read" and not self._reads:
             return Verdict(decision="allow", status="abstain", rationale="reading changes nothing")

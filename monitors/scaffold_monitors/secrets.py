@@ -67,8 +67,8 @@ class Memory:
     def follow(self, event: Event, content: Mapping[str, Any]) -> None:
         """Process one more event."""
         self.past.follow(event, content)
-        if isinstance(event, events.ActionOutcome) and event.status == "performed":
-            self._keep(event.key, list(_secrets_of(content.get("value")))[-_KNOWN:])
+        if isinstance(event, events.ActionOutcome):
+            self._keep(event.key, list(_secrets_of(content.get("value", content.get("reason"))))[-_KNOWN:])
 
     def _keep(self, key: str, found: Sequence[tuple[str, str]]) -> None:
         """Keep one action's credentials; beyond the limit, the oldest of the action with the most are dropped."""

@@ -72,7 +72,7 @@ def span(text: str, path: str, start: int, end: int) -> Evidence:
         end = min(bounds[min(len(bounds) - 1, last)], start + _LONGEST)
     else:
         start, end = 0, min(len(text), _LONGEST)
-    return Evidence(quote=text[start:end], path=f"observation/value{path}", start=start, end=end)
+    return Evidence(quote=text[start:end], path=path, start=start, end=end)
 
 
 def steered(

@@ -433,6 +433,43 @@ def test_what_came_back_is_withheld_by_any_objection(
     assert world.solve(doing("look", at="x"), monitors=[monitor]).answer == answer
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "error"),
+    [
+        ("!not", "the line was busy", "ActionFailed"),
+        ("!break", "OSError: the line broke", "OutcomeUnknown"),
+    ],
+)
+def test_an_error_message_is_read_before_the_planner_is_told_it(
+    world: World, watcher: type[Watcher], text: str, said: str, error: str
+) -> None:
+    """What an action says when it fails is read like a result; withheld, the planner still learns what happened."""
+    reader = watcher(watches=frozenset({"observation"}))
+    assert world.solve(doing("post", text=text), monitors=["rules", reader]).answer.startswith(f"{error}: {said}")
+    (seen,) = [each.observation for each in reader.seen if each.observation is not None]
+    assert (seen.said, seen.value) == (seen.reason, None)
+    assert seen.reason.startswith(said)
+    assert seen.status == {"ActionFailed": "failed", "OutcomeUnknown": "unknown"}[error]
+
+    strict = watcher(Verdict(decision="block", feedback="not that"), watches=frozenset({"observation"}))
+    outcome = world.solve(doing("post", text=text), monitors=["rules", strict])
+    assert outcome.answer == f"{error}: its error message is withheld: not that"
+    assert [each.status for each in outcome.actions] == [seen.status]
+
+
+def test_a_person_may_let_an_error_message_be_read(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """They are asked about the message itself; their no withholds it."""
+    unsure = watcher(Verdict(decision="escalate", feedback="unclear"), watches=frozenset({"observation"}))
+    asked = person("no")
+    refused = world.solve(doing("post", text="!not"), monitors=["rules", unsure], approvers=[asked])
+    assert refused.answer == "ActionFailed: its error message is withheld: unclear; a person said no"
+    (question,) = asked.asked
+    assert (question.title, question.detail["error"]) == ("the error message of post", "the line was busy")
+    assert "value" not in question.detail
+    allowed = world.solve(doing("post", text="!not"), monitors=["rules", unsure], approvers=[person("yes")])
+    assert allowed.answer == "ActionFailed: the line was busy"
+
+
 def test_a_run_is_stopped_before_its_next_action(world: World, watcher: type[Watcher]) -> None:
     """Whoever stops a run from outside stops it before the next action, also one that is under review."""
 

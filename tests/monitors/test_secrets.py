@@ -214,6 +214,17 @@ def test_what_was_told_as_a_password_is_one(kit: Any) -> None:
     assert review(kit, PROMPT, "send_email", inputs=inputs, **mail("walnut88candle")).decision == "block"
 
 
+def test_a_password_in_an_error_message_is_one(kit: Any) -> None:
+    """Targets that refuse a call like to repeat what they were sent."""
+    view = kit.View(Task(prompt=PROMPT), Secrets(), actions=ACTIONS)
+    view.propose("0", ActionCall(id="r", action="read_inbox", arguments={"folder": "work"}))
+    reason = "login failed with password: walnut88candle"
+    view.add(events.ActionOutcome(key="0", action="read_inbox", digest="", status="failed"), reason=reason)
+    sent = mail("fyi walnut88candle")
+    call = ActionCall(id="a0", action="send_email", arguments=sent, provenance=dict.fromkeys(sent, USER))
+    assert view.plan(call).decision == "block"
+
+
 def test_no_flood_of_passwords_has_another_forgotten(kit: Any) -> None:
     """Who tells more than can be kept displaces their own; those of others stay."""
     view = kit.View(Task(prompt=PROMPT), Secrets(), actions=ACTIONS)

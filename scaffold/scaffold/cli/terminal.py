@@ -48,6 +48,8 @@ def shown(question: Question) -> list[str]:
     lines += [f"  it would: {line(each)}" for each in (question.detail.get("previews") or {}).values()]
     if "value" in question.detail:
         lines.append(f"  it returned: {_in_part(line(question.detail['value']), question)}")
+    if "error" in question.detail:
+        lines.append(f"  its error message: {_in_part(line(question.detail['error']), question)}")
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
     lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers and question.kind != "question":

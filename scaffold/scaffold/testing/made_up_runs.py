@@ -133,14 +133,17 @@ def subject(kind: str, number: int, call: ActionCall | None = None, key: str = "
             )
             return Subject(kind="step", key=key or f"{number}/0", step=step)
         case "observation":
-            back = _given_back(call, number)
-            seen = ObservationRecord(call=call, value=back, tainted=True, predicted=call.predicted)
-            return Subject(kind="observation", key=key or f"{number}/3", observation=seen)
+            return _observed(call, key or f"{number}/3", value=_given_back(call, number))
         case "stream":
             asked = StepRecord(kind="decide", inputs=[f"INV-{number}"])
             return Subject(kind="stream", key=key or f"{number}/0", step=asked)
         case _:
             return Subject(kind="answer", key=key or "", answer=f"{number} invoices were paid")
+
+
+def _observed(call: ActionCall, key: str, *, value: Any = None, **outcome: Any) -> Subject:
+    seen = ObservationRecord(call=call, value=value, tainted=True, predicted=call.predicted, **outcome)
+    return Subject(kind="observation", key=key, observation=seen)
 
 
 def _given_back(call: ActionCall, number: int) -> dict[str, Any]:
@@ -239,11 +242,13 @@ def _acting(key: str, call: ActionCall, number: int) -> Iterator[Happened | Subj
     yield ev.ActionCleared(key=key, action=spec.name, digest="d", decision="allow"), {}
     yield ev.ActionIntent(key=key, action=spec.name, effect=spec.effect, digest="d", idempotency=f"k{key}"), {}
     if changes and number % _FAILS == _FAILS - 1:
-        yield ev.ActionOutcome(key=key, action=spec.name, digest="d", status="failed"), {"reason": "no money"}
-        return
-    event = ev.ActionOutcome(key=key, action=spec.name, digest="d", status="performed", final=False)
-    yield event, {"value": _given_back(call, number)}
-    yield subject("observation", number, call, key)
+        event = ev.ActionOutcome(key=key, action=spec.name, digest="d", status="failed", final=False)
+        yield event, {"reason": "no money"}
+        yield _observed(call, key, status="failed", reason="no money")
+    else:
+        event = ev.ActionOutcome(key=key, action=spec.name, digest="d", status="performed", final=False)
+        yield event, {"value": _given_back(call, number)}
+        yield _observed(call, key, value=_given_back(call, number))
     yield _reviewed(key, "observation")
     yield ev.Released(key=key, subject="observation"), {}
 

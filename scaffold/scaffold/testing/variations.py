@@ -58,6 +58,7 @@ def empty_subjects(spec: MonitorSpec) -> Iterator[Subject]:
                 yield replace(full, step=replace(full.step, reasoning="", text="", value=None, inputs=[]))
             case "observation" if full.observation is not None:
                 yield replace(full, observation=replace(full.observation, value=None, predicted=None))
+                yield replace(full, observation=replace(full.observation, value=None, status="unknown"))
             case _:
                 yield replace(full, answer=None)
 
@@ -80,6 +81,7 @@ def subjects_with(value: Any, spec: MonitorSpec) -> Iterator[Subject]:
         elif full.observation is not None:
             yield replace(full, observation=replace(full.observation, value=value))
             yield replace(full, observation=replace(full.observation, value={"paid": value}, predicted=value))
+            yield replace(full, observation=replace(full.observation, value=None, status="failed", reason=text))
         else:
             yield replace(full, answer=value)
 

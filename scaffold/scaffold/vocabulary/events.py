@@ -317,7 +317,7 @@ class ActionWithdrawn(Event, tag="action.withdrawn", kw_only=True):
 class ActionOutcome(Event, tag="action.outcome", kw_only=True):
     """The result of the call. Content: `value` or `reason`; `undo`, and whether that is `due`.
 
-    `final` is False if a review still decides whether the planner may read the result.
+    `final` is False if a review still decides whether the planner may read the result, or the error message.
     """
 
     action: str

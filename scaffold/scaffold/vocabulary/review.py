@@ -149,12 +149,28 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ObservationRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An observation as monitors read it: the call, what it returned, and what was predicted."""
+    """An observation as monitors read it: the call, what it returned or why it did not, and what was predicted.
+
+    Attributes:
+        call: the call.
+        value: its result; None unless it was performed.
+        tainted: whether the result, or the error message, is outside our trust.
+        predicted: what the plan predicted of it.
+        status: whether it was performed.
+        reason: why it was not, often in the words of the action or its target; in what a result is not as declared.
+    """
 
     call: ActionCall
     value: Any
     tainted: bool
     predicted: Any = None
+    status: Literal["performed", "failed", "unknown"] = "performed"
+    reason: str = ""
+
+    @property
+    def said(self) -> Any:
+        """What the action gave back: its result, or the error message if it was not performed."""
+        return self.value if self.status == "performed" else self.reason
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):

@@ -229,7 +229,8 @@ def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
         }
         for each in detail.get("calls") or []
     ]
-    return {"calls": calls, **{name: _text(detail[name], indent=2) for name in ("value", "about") if name in detail}}
+    told = {name: _text(detail[name], indent=2) for name in ("value", "error", "about") if name in detail}
+    return {"calls": calls, **told}
 
 
 def _text(value: Any, indent: int | None = None) -> str:

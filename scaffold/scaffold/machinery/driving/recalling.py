@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import ObservationWithheld, StepRefused
+from scaffold.errors import StepRefused
 from scaffold.machinery.asking.steps import thought_from
-from scaffold.machinery.gating.effects import observation_from
+from scaffold.machinery.gating.effects import observation_from, withheld_from
 from scaffold.machinery.gating.gate import refusal_from, review_from
 from scaffold.machinery.gating.people import answer_from
 from scaffold.machinery.recording.state import asked_in
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 
 class Told(msgspec.Struct, frozen=True):
-    """How a move ended: the final event and its content's bytes."""
+    """How a move ended: its outcome's event, the content's bytes, and if it was withheld, with what feedback."""
 
     event: Event
     body: bytes
+    withheld: str | None = None
 
 
 class _Sample(msgspec.Struct):
@@ -75,18 +76,17 @@ class Recalling:
             case ev.StepAnswered():
                 if event.key in self._saying:
                     self._asked[event.key] += said_bytes(*_winner(event, body))
-                self._ends(event, body, final=event.final)
+                self._ends(Told(event, body), final=event.final)
             case ev.ActionOutcome():
-                self._ends(event, body, final=event.final)
+                self._ends(Told(event, body), final=event.final)
             case ev.PlanDecided() | ev.QuestionAnswered() | ev.ActionRefused():
-                self._ends(event, body, final=True)
-            case ev.Released():
-                kept = self._unreleased.pop(event.key, None)
-                told = kept if event.ok and kept is not None else Told(event, body)
-                self._ends(told.event, told.body, final=True)
+                self._ends(Told(event, body), final=True)
+            case ev.Released() if event.key in self._unreleased:
+                told = self._unreleased.pop(event.key)
+                self._ends(told if event.ok else Told(told.event, told.body, decode(body)["feedback"]), final=True)
             case ev.Noted():
                 self._begins(event, canonical(decode(body)["text"]))
-                self._ends(event, body, final=True)
+                self._ends(Told(event, body), final=True)
             case _:
                 pass
 
@@ -98,12 +98,13 @@ class Recalling:
         if isinstance(event, ev.StepAsked) and event.to == self._host:
             self._saying.add(event.key)
 
-    def _ends(self, event: Event, body: bytes, *, final: bool) -> None:
+    def _ends(self, told: Told, *, final: bool) -> None:
+        key = told.event.key
         if not final:
-            self._unreleased[event.key] = Told(event, body)
-        elif event.key in self._asked:
-            self._under_way.discard(event.key)
-            self.ended[event.key] = (self._asked.pop(event.key), Told(event, body))
+            self._unreleased[key] = told
+        elif key in self._asked:
+            self._under_way.discard(key)
+            self.ended[key] = (self._asked.pop(key), told)
 
 
 def said_bytes(text: str, reasoning: str) -> bytes:
@@ -117,22 +118,19 @@ def _winner(event: ev.StepAnswered, body: bytes) -> tuple[str, str]:
     return sample.text, sample.reasoning
 
 
-def retold(told: Told, move: Any) -> Any:  # noqa: PLR0911 - one for each way in which a move ends
+def retold(told: Told, move: Any) -> Any:
     """Return to the host the recorded outcome of a move, as it was then."""
     event, body = told.event, told.body
     match event:
         case ev.ActionOutcome():
-            return observation_from(event, body)
+            return observation_from(event, body) if told.withheld is None else withheld_from(event, body, told.withheld)
         case ev.ActionRefused():
             return refusal_from(event, body)
         case ev.StepAnswered():
-            return thought_from(event, body, move)
+            return thought_from(event, body, move) if told.withheld is None else StepRefused(told.withheld, event.key)
         case ev.PlanDecided():
             return review_from(event, body)
         case ev.QuestionAnswered():
             return answer_from(event, body, move)
-        case ev.Released():
-            leaf = StepRefused if event.subject == "step" else ObservationWithheld
-            return leaf(decode(body)["feedback"], event.key)
         case _:
             return None

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from scaffold.errors import MoveError, ObservationWithheld, PlanChanged, StepRefused
+from scaffold.errors import MoveError, PlanChanged, StepRefused
 from scaffold.machinery.asking.steps import asked, thought_from
-from scaffold.machinery.gating.effects import observation_from
+from scaffold.machinery.gating.effects import observation_from, withheld_from
 from scaffold.machinery.gating.gate import call_asked, plan_asked, refusal_from, review_from
 from scaffold.machinery.gating.people import answer_from, question_asked
 from scaffold.machinery.recording.state import asked_in, is_asked_in
@@ -127,13 +127,12 @@ class Replay:
     def _let_out(self, event: ev.Released, body: bytes, pending: Pending) -> Any:
         """Return what the planner is sent after the review of a thought or an observation."""
         progress = self._state.at(event.key)
-        if not event.ok:
-            leaf = StepRefused if event.subject == "step" else ObservationWithheld
-            return leaf(decode(body)["feedback"], event.key)
+        feedback = "" if event.ok else decode(body)["feedback"]
         if progress.answered is not None:
-            return thought_from(*progress.answered, pending.move)  # type: ignore[arg-type]  # as above
+            thought = thought_from(*progress.answered, pending.move)  # type: ignore[arg-type]  # as above
+            return thought if event.ok else StepRefused(feedback, event.key)
         if progress.outcome is not None:
-            return observation_from(*progress.outcome)
+            return observation_from(*progress.outcome) if event.ok else withheld_from(*progress.outcome, feedback)
         raise PlanChanged(f"the trace releases something at {event.key} that it does not contain")
 
     def _find(self, event: Event) -> Pending:

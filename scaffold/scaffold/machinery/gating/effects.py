@@ -25,6 +25,7 @@ from scaffold.errors import (
 from scaffold.interfaces import Reconciles, Returns
 from scaffold.machinery.gating.credentials import Revealed
 from scaffold.machinery.gating.undoing import offer_in
+from scaffold.machinery.reviewing.reviews import observed
 from scaffold.machinery.within import leaving
 from scaffold.tracebacks import described
 from scaffold.vocabulary import events as ev
@@ -32,7 +33,7 @@ from scaffold.vocabulary.actions import Call, Observation
 from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable
 from scaffold.vocabulary.plan import is_pending
 from scaffold.vocabulary.references import Provenance
-from scaffold.vocabulary.review import SEVERITY, Objection, ObservationRecord, Subject, reason_of
+from scaffold.vocabulary.review import SEVERITY, Objection, Subject, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -287,7 +288,7 @@ class Effects:
             status=status,
             tainted=not spec.trusted,
             seconds=seconds,
-            final=status != "performed" or not self._reviews.watches("observation"),
+            final=not self._reviews.watches("observation"),
         )
         undone = self._state.undoable.get(call.compensates) if call.compensates else None
         self._reach("action.outcome:before")
@@ -302,21 +303,20 @@ class Effects:
         return event, body
 
     async def review_result(self, key: str, call: ActionCall, progress: Progress) -> Observation[Any] | ActionError:
-        """Have the result reviewed before the planner sees it."""
+        """Have the result, or the error message, reviewed before the planner sees it."""
         if progress.outcome is None:
             raise OutcomeUnknown("no outcome to review", key)
         event, body = progress.outcome
-        record = ObservationRecord(
-            call=call, value=decode(body).get("value"), tainted=event.tainted, predicted=call.predicted
-        )
+        record = observed(event, decode(body) if body else {}, call)
         subject = Subject(kind="observation", key=key, call=call, observation=record)
         decision, verdicts = await self._reviews.review(subject, progress.digest, self._reviews.stakes((call,)))
         if decision == "halt":
             await self._recorder.flush()
             raise Stopped(reason_of(verdicts, "halt"))
         if decision == "escalate":
+            what = "result" if event.status == "performed" else "error message"
             decision, verdicts = await self._ask_person(
-                subject, progress.digest, f"the result of {call.action}", verdicts
+                subject, progress.digest, f"the {what} of {call.action}", verdicts
             )
         withheld = SEVERITY[decision] >= NOT_CLEARED
         feedback = "; ".join(objection.feedback for objection in objections_of(verdicts)) if withheld else ""
@@ -324,9 +324,7 @@ class Effects:
         self._reach("released:before")
         self._recorder.record(released, {"feedback": feedback} if withheld else None)
         self._reach("released:after")
-        if withheld:
-            return ObservationWithheld(feedback, key, action=call.action)
-        return observation_from(event, body)
+        return withheld_from(event, body, feedback) if withheld else observation_from(event, body)
 
     async def recover(self, call: ActionCall, progress: Progress, key: str) -> Observation[Any] | ActionError | None:
         """Resolve an intent without an outcome; None means that the call is to be made again.
@@ -417,9 +415,20 @@ def observation_from(event: ev.ActionOutcome, body: bytes) -> Observation[Any] |
             reason=content.get("reason", ""),
             undo=content.get("undo", ""),
         )
+    return _unperformed(event, content, content.get("reason", ""))
+
+
+def withheld_from(event: ev.ActionOutcome, body: bytes, feedback: str) -> ActionError:
+    """Return what the planner is sent for a recorded outcome whose result or error message is withheld."""
+    if event.status == "performed":
+        return ObservationWithheld(feedback, event.key, action=event.action)
+    return _unperformed(event, decode(body) if body else {}, f"its error message is withheld: {feedback}")
+
+
+def _unperformed(event: ev.ActionOutcome, content: dict[str, Any], reason: str) -> ActionError:
     leaf = ActionFailed if event.status == "failed" else OutcomeUnknown
     said, undo = offer_in(content)
-    error = leaf(content.get("reason", "") + said, event.key, action=event.action, **undo)
+    error = leaf(reason + said, event.key, action=event.action, **undo)
     error.tainted = event.tainted
     return error
 

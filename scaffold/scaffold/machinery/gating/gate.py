@@ -479,7 +479,8 @@ class Gate:
         if subject.previews:
             detail["previews"] = decode(canonical(subject.previews))
         if subject.observation is not None:
-            detail["value"] = decode(canonical(subject.observation.value))
+            said = "value" if subject.observation.status == "performed" else "error"
+            detail[said] = decode(canonical(subject.observation.said))
         given = await self._people.approve(subject.key, subject.kind, subject_digest, title, detail)
         if given.granted:
             return "allow", list(verdicts)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from scaffold.machinery.reviewing.reviews import observed
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.models import Sample
 from scaffold.vocabulary.plan import ActionCall
-from scaffold.vocabulary.review import ObservationRecord, StepRecord, Subject
+from scaffold.vocabulary.review import StepRecord, Subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -77,7 +78,7 @@ class Retelling:
             case ev.ActionPreviewed() if content is not None:
                 said = content["value"] if "value" in content else content.get("reason")
                 self._previews.setdefault(event.key, {})[content.get("node", "")] = said
-            case ev.ActionOutcome(status="performed") if event.key in self._calls:
+            case ev.ActionOutcome() if event.key in self._calls:
                 yield self._observation(event, content, self._calls.pop(event.key))
             case ev.Ended(status="solved"):
                 subject = Subject(kind="answer", key="answer", answer=(content or {}).get("answer"))
@@ -140,9 +141,7 @@ class Retelling:
 
     @staticmethod
     def _observation(event: ev.ActionOutcome, content: dict[str, Any] | None, call: ActionCall) -> Told:
-        value = (content or {}).get("value")
-        seen = ObservationRecord(call=call, value=value, tainted=event.tainted, predicted=call.predicted)
-        subject = Subject(kind="observation", key=event.key, observation=seen)
+        subject = Subject(kind="observation", key=event.key, observation=observed(event, content or {}, call))
         return Told(event.seq, subject, event.content, withheld=_withheld(content))
 
 

@@ -28,7 +28,7 @@ from scaffold.tracebacks import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
 from scaffold.vocabulary.models import NO_USAGE
-from scaffold.vocabulary.review import SEVERITY, Subject, Verdict, strictest
+from scaffold.vocabulary.review import SEVERITY, ObservationRecord, Subject, Verdict, strictest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -499,6 +499,18 @@ class Reviews:
             waives=waives,
         )
         self._recorder.record(event, {"verdicts": verdicts} if telling else None)
+
+
+def observed(event: ev.ActionOutcome, content: Mapping[str, Any], call: ActionCall) -> ObservationRecord:
+    """Return what monitors read of a recorded outcome."""
+    return ObservationRecord(
+        call=call,
+        value=content.get("value"),
+        tainted=event.tainted,
+        predicted=call.predicted,
+        status=event.status,
+        reason=content.get("reason", ""),
+    )
 
 
 def _checked(review: Any) -> Coroutine[Any, Any, Any]:

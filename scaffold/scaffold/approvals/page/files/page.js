@@ -223,6 +223,7 @@ function render(said) {
   section("Why you are asked", ...(detail.reasons || []).map((reason) => element("p", "", sentence(reason))));
   section(shown.calls.length > 1 ? "The exact calls" : "The exact call", ...shown.calls.flatMap(call));
   if ("value" in shown) section("What it returned", element("pre", "call", shown.value));
+  if ("error" in shown) section("Its error message", element("pre", "call", shown.error));
   if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
   if (said.dossier.reason) section("What the planner says it is for", element("p", "", said.dossier.reason));
   if (said.dossier.change) section("Against " + said.dossier.change.since, difference(said.dossier.change.lines));
