@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from scaffold.approvals.queue import standing
+from scaffold.approvals.queue import Queue, standing
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.journal_conformance import Writing
-from scaffold.trace.folders import last_event
+from scaffold.trace.folders import last_event, open_runs
 from scaffold.trace.postgres import PostgresJournal
+from scaffold.vocabulary import events as ev
 
 LOOKS = """
 import sys
@@ -89,6 +90,28 @@ def test_what_has_not_changed_is_not_copied_again(url: str) -> None:
         return [(journal.folder(run) / "trace.jsonl").stat().st_mtime_ns for run in journal.runs()]
 
     assert written() == written()
+
+
+def test_who_asks_which_runs_are_open_copies_none_that_has_ended(url: str) -> None:
+    """`stop --all` asks in a hurry, the page twice a second, and most runs of a database have ended."""
+    waits, *ended = (f"20300102-000000-{number:03}" for number in range(4))
+
+    async def write() -> None:
+        async with PostgresJournal(url) as journal:
+            for run in (waits, *ended):
+                claim, events = await journal.claim(run, "a", create=True), Writing()
+                last = ev.Paused(status="waiting") if run == waits else ev.Ended(status="solved")
+                await journal.append(claim, [*events.notes(1), events.event(last)], durable=True)
+                await journal.release(claim)
+
+    asyncio.run(write())
+    journal = PostgresJournal(url)
+    found = open_runs(journal)
+    assert waits in found
+    assert len(found) == len(journal.runs()) - len(ended)
+    assert Queue(journal).waiting() == []
+    copies = journal.folder(waits).parent
+    assert {path.name for path in copies.iterdir()} == set(found)
 
 
 def test_several_threads_look_at_a_run_while_it_is_written(url: str) -> None:

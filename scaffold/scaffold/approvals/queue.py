@@ -165,6 +165,9 @@ class _Known(msgspec.Struct):
     fault: str = ""
 
 
+_OVER = _Known((0, 0), None)
+
+
 class Queue:
     """The open questions of all runs of a journal. A trace is read again only if it has grown; an ended one never.
 
@@ -181,7 +184,10 @@ class Queue:
         """Return all open questions, the first to expire first; those without a deadline come last, oldest first."""
         found: list[Waiting] = []
         faults: dict[str, str] = {}
-        for run in self._journal.runs():
+        runs = self._journal.runs()
+        new = [run for run in runs if run not in self._known]
+        self._known.update(dict.fromkeys(self._journal.ended(new), _OVER))
+        for run in runs:
             known = self._look_at(run)
             if known is None:
                 continue
@@ -215,7 +221,7 @@ class Queue:
     def _read(self, run: str, mark: tuple[int, int]) -> _Known:
         try:
             if isinstance(last_event(self._journal.folder(run)), ev.Ended):
-                return _Known(mark, None)
+                return _OVER
             return _Known(mark, standing(self._journal, run))
         except TraceError as error:
             return _Known(mark, None, str(error))

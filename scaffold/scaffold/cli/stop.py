@@ -33,7 +33,7 @@ def stop(run: str | None, every: bool, runs: Path | None) -> int:
     journal = journal_at(runs)
     if run is not None:
         found = journal.find(run)
-        ended = how_it_ended(journal.folder(found))
+        ended = how_it_ended(journal.folder(found, brief=True))
         if ended is not None:
             raise BadInput(f"run {found} has ended already ({ended})")
         _post(journal, found)

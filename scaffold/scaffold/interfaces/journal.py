@@ -104,6 +104,10 @@ class KeptRuns(Journal, Protocol):
         """Return the ids of the runs stored here, oldest first."""
         ...
 
+    def ended(self, runs: Sequence[str]) -> set[str]:
+        """Return those of the runs that have ended or are gone; one that cannot be read has not ended."""
+        ...
+
     def find(self, name: str) -> str:
         """Return the run meant by an id, a unique beginning or ending of one, or `last`.
 

@@ -25,6 +25,7 @@ import msgspec
 
 from scaffold.errors import BadInput, ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
+from scaffold.trace.folders import how_it_ended
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
 from scaffold.trace.presence import is_there, may_be_run
@@ -102,6 +103,18 @@ class FileJournal:
             except (FileNotFoundError, NotADirectoryError):
                 return []
             return sorted(entry.name for entry in entries if may_be_run(entry, SPINE))
+
+    def ended(self, runs: Sequence[str]) -> set[str]:
+        """Return those of the runs that have ended or were removed; one that we may not read has not ended."""
+        found = set()
+        for run in runs:
+            try:
+                over = how_it_ended(self.folder(run)) is not None
+            except FileNotFoundError:
+                over = True
+            if over:
+                found.add(run)
+        return found
 
     def find(self, name: str) -> str:
         """Resolve a run: by its id, a unique beginning or ending of one, or `last`.

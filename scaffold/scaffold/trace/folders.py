@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -112,12 +111,9 @@ def has_ended(journal: Journal, run: str) -> bool:
 
 def open_runs(journal: KeptRuns) -> list[str]:
     """Return the runs that have not ended, oldest first, including those that cannot be read."""
-    found = []
-    for run in journal.runs():
-        with contextlib.suppress(FileNotFoundError):  # removed while we looked
-            if how_it_ended(journal.folder(run)) is None:
-                found.append(run)
-    return found
+    runs = journal.runs()
+    ended = journal.ended(runs)
+    return [run for run in runs if run not in ended]
 
 
 def how_it_ended(folder: Path) -> ev.RunStatus | None:

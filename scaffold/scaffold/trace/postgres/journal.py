@@ -24,6 +24,7 @@ from scaffold.trace.identities import acts_in, fate_of
 from scaffold.trace.postgres.archive import Archive
 from scaffold.trace.postgres.database import EVENTS, INBOX, Gone, Postgres, Refused, Taken
 from scaffold.trace.postgres.writing import Line, Writing, lost
+from scaffold.vocabulary.events import ENDED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,6 +100,10 @@ class PostgresJournal:
     def runs(self) -> list[str]:
         """Return the ids of the runs stored here, oldest first."""
         return self.archive.runs()
+
+    def ended(self, runs: Sequence[str]) -> set[str]:
+        """Return those of the runs that have ended, by one statement."""
+        return {run for run, status in self.archive.over(runs).items() if status in ENDED}
 
     def find(self, name: str) -> str:
         """Resolve a run: by its id, a unique beginning or ending of one, or `last`."""
