@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scaffold.errors import TaskError, nearest
+from scaffold.fitting import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,7 @@ def read_options(kind: type[AnyOptions], given: Mapping[str, object], backend: s
         raise TaskError(message, path=path)
     if fault["type"] == "missing":
         raise TaskError(f"{backend} needs {path[-1]!r}", path=path)
-    raise TaskError(f"option of {backend}: {fault['msg']}, not {fault['input']!r}", path=path)
+    raise TaskError(f"option of {backend}: {in_words(fault, kind)}, not {fault['input']!r}", path=path)
 
 
 def threads_of(said: int | None, model: str) -> int | None:

@@ -390,7 +390,7 @@ def test_profile_and_options(smollm2: LlamaCpp) -> None:
         load_smollm2(nctx=3)
     with pytest.raises(TaskError, match="llamacpp:PATH"):
         load_smollm2("big")
-    with pytest.raises(TaskError, match="n_ctx: option of smollm2: Input should be less than or equal to 16777216"):
+    with pytest.raises(TaskError, match="n_ctx: option of smollm2: should be less than or equal to 16777216"):
         load_smollm2(n_ctx=10**12)
 
 
