@@ -10,6 +10,7 @@ import math
 import re
 import runpy
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,16 @@ def test_a_planner_that_is_slow_within_its_time_is_left_alone(world: World) -> N
         return thought.value
 
     assert ended(world, slow, budget={"seconds": 60})[0] == "solved"
+
+
+def test_more_time_than_a_clock_can_tell_is_still_watched(world: World) -> None:
+    """The thread that watches all runs goes on, also for those that have less time."""
+    assert ended(world, _asks_once, budget={"seconds": 1e300})[0] == "solved"
+    assert next(each for each in threading.enumerate() if each.name == "scaffold watchdog").is_alive()
+
+
+def _asks_once(_: Task) -> Planning[str]:
+    return (yield from think("solve", "once")).value
 
 
 def _foreign(_: Task) -> Any:

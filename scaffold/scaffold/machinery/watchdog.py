@@ -7,6 +7,7 @@ thread, between two bytecodes. Code stuck outside Python (one huge multiplicatio
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from contextlib import contextmanager
@@ -90,8 +91,8 @@ class _Watchdog:
                 for watched in list(self._watched):
                     if watched.deadline <= now:
                         watched.look()
-                nearest = min((watched.deadline for watched in self._watched), default=None)
-                self._changed.wait(None if nearest is None else max(0.0, nearest - now))
+                nearest = min((watched.deadline for watched in self._watched), default=math.inf)
+                self._changed.wait(min(max(0.0, nearest - now), threading.TIMEOUT_MAX))
 
 
 _watchdog = _Watchdog()
