@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from scaffold import Budget, Planning, Scaffold, Task, think, together
 from scaffold.errors import BadInput
@@ -143,3 +145,16 @@ def test_seconds_are_raised_too(tmp_path: Path) -> None:
     assert outcome.status == "exhausted"
     assert agent.resume_sync(outcome.run).status == "exhausted"
     assert agent.resume_sync(outcome.run, budget={"seconds": 60}).status == "solved"
+
+
+@pytest.mark.parametrize("name", ["usd", "seconds", "oversight.usd"])
+def test_no_limit_is_infinite(name: str, tmp_path: Path) -> None:
+    """JSON has no infinity: the trace would say null instead, and nobody could read it."""
+    with pytest.raises(ValidationError, match="finite number"):
+        Budget.model_validate({name.removeprefix("oversight."): math.inf})
+    budget = Budget(steps=5, usd=1.0)
+    agent = Scaffold(hundred, backends=Greedy(), monitors=[], journal=FileJournal(tmp_path / "runs"))
+    outcome = agent.solve_sync(Task(prompt="x", budget=budget, oversight=Oversight(budget=budget)))
+    with pytest.raises(BadInput, match=f"budget {name}: should be a finite number"):
+        agent.resume_sync(outcome.run, budget={name: math.inf})
+    assert verify_run(Path(outcome.trace).parent).ok

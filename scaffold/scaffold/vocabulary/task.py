@@ -34,7 +34,8 @@ _NAMES_OR_KEYS = {
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    # An infinity would be recorded as null, and the trace could not be read any more.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, allow_inf_nan=False)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: Any, handler: "GetJsonSchemaHandler") -> dict[str, Any]:
@@ -278,7 +279,8 @@ class Task(_Strict):
 
     Attributes:
         prompt: the request, in the user's words.
-        inputs: facts given with it, by name; trusted unless listed in `untrusted`.
+        inputs: facts given with it, by name; trusted unless listed in `untrusted`. The run sees them as JSON has them:
+            a date is text, a tuple is a list.
         untrusted: names of inputs that are data from outside, tainted from the start.
         goals: what to achieve and to keep to.
         actions: names of the actions allowed; None allows all that were given.
