@@ -29,7 +29,7 @@ from scaffold.limits import limited
 from scaffold.machinery.asking.prompts import Templates
 from scaffold.machinery.asking.showing import Piece, Words
 from scaffold.machinery.driving.setting import Setting
-from scaffold.machinery.recording.redacting import redacted
+from scaffold.machinery.recording.redacting import as_recorded
 from scaffold.projections import environment
 from scaffold.trace import sealing
 from scaffold.trace.heads import check_verifier
@@ -238,7 +238,7 @@ class Assembly:
         elif not isinstance(task, Task):
             raise BadInput(f"{registry.kind_of(task)} is not a task: give a Task, or the prompt as text")
         self.check(task)
-        task = redacted(task)
+        task = as_recorded(task)
         if not (resume and _has_ended(self.journal, resume)):  # an ended run asks nobody any more
             await self.prepare()
         return task, config, await self.journal.claim(resume or self.new_id(), owner(), create=not resume)

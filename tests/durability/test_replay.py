@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import shutil
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +26,7 @@ from scaffold import (
     Verdict,
     act,
     action,
+    ask,
     note,
     propose,
     think,
@@ -130,6 +133,22 @@ def test_a_failing_branch_gives_the_same_error_in_every_order(order: int, tmp_pa
     backend = Late({"branch a": "1", "branch b": "no number", "branch c": "none either"})
     outcome = agent_in(tmp_path, planner, backends={"default": backend}).solve_sync(TASK)
     assert outcome.answer == "0/1/0"
+
+
+@pytest.mark.parametrize("given", [date(2026, 1, 31), (1, 2), {1: "one"}, b"bytes", Path("here"), {"a": {3}}])
+def test_inputs_are_told_as_the_trace_has_them(given: Any, tmp_path: Path) -> None:
+    """A value that JSON changes is changed before the run, so that a resumed planner is told the same."""
+    told = []
+
+    def planner(task: Task) -> Planning[Any]:
+        told.append(task.inputs["given"])
+        return (yield from ask("Well?", task.input("given"))).value
+
+    agent = agent_in(tmp_path, planner)
+    waiting = agent.solve_sync(Task(prompt="x", inputs={"given": given}))
+    assert agent.resume_sync(waiting.run).status == waiting.status == "waiting"
+    assert json.dumps(told[0]) == json.dumps(told[1])
+    assert told[0] != given
 
 
 def test_a_changed_planner_is_told_apart(tmp_path: Path) -> None:

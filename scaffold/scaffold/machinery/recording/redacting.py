@@ -137,16 +137,12 @@ def redaction_of(task: Task) -> Redaction | None:
     return Redaction(task.redact) if task.redact.patterns or task.redact.fields else None
 
 
-def redacted(task: Task) -> Task:
-    """Return a task with its prompt and inputs redacted as it asks."""
-    redaction = redaction_of(task)
-    if redaction is None:
-        return task
-    inputs = redaction.value(_plain(task.inputs))
-    return task.model_copy(update={"prompt": redaction.text(task.prompt), "inputs": inputs})
-
-
-def _plain(inputs: dict[str, Any]) -> Any:
+def as_recorded(task: Task) -> Task:
+    """Return a task as a resumed run will read it: its inputs as JSON has them, all of it redacted as it asks."""
     from scaffold.vocabulary.canonical import adapter
 
-    return adapter(dict[str, Any]).dump_python(inputs, mode="json")
+    plain = task.model_copy(update={"inputs": adapter(dict[str, Any]).dump_python(task.inputs, mode="json")})
+    redaction = redaction_of(task)
+    if redaction is None:
+        return plain
+    return plain.model_copy(update={"prompt": redaction.text(plain.prompt), "inputs": redaction.value(plain.inputs)})
