@@ -124,7 +124,7 @@ def recite(said: Sequence[int], steps: int, prompt: str, *, further: int = 0) ->
     def keeps_form(text: str) -> bool:
         return len(numbers_in(text, count)) == count
 
-    options = Options(max_tokens=4 * count + 2, temperature=0.2)
+    options = Options(max_tokens=4 * count + 2, temperature=0.2, unfinished=True)  # a model counts on
     try:
         thought = yield from think(
             "solve",

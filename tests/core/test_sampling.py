@@ -210,7 +210,7 @@ def test_red_flags_are_discarded_and_drawn_again_never_repaired(world: World) ->
     flags = [sample.get("flag", "") for sample in step["samples"]]
     assert [bool(flag) for flag in flags] == [True, False, True, True, True, False, False, False]
     assert flags[0] == "malformed: not a whole number"
-    assert flags[2] == "not finished within 512 tokens"
+    assert flags[2] == "not finished within 512 tokens (max_tokens)"
     assert flags[4] == "it has 7 characters; the limit is below 6"
     assert (step["samples"][0]["text"], step["samples"][1]["text"]) == ("The answer is 42.", "42 ")
     assert step["discarded"] == 4

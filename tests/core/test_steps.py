@@ -189,6 +189,16 @@ def test_a_bad_response_is_discarded_with_its_reason(world: World, deltas: Any, 
     assert step["samples"][0]["text"].startswith(("4", "x")) or "reasoning" in step["samples"][0] or "number" in flag
 
 
+def test_a_text_that_is_cut_off_counts_only_where_its_beginning_is_wanted(world: World) -> None:
+    """Half a text is no answer, and the reason names the setting; a step that wants no more than that says so."""
+    cut = Delta(text="Once upon a", finish="length", usage=Usage(3, 3))
+    outcome = world.solve(thinking(options=Options(max_tokens=3)), Streaming(cut))
+    assert outcome.answer.startswith("StepFailed")
+    assert "not finished within 3 tokens (max_tokens)" in outcome.answer
+    outcome = world.solve(thinking(options=Options(max_tokens=3, unfinished=True)), Streaming(cut))
+    assert outcome.answer == "Once upon a"
+
+
 def test_a_backend_that_is_lost_in_the_middle_of_every_answer_is_gone(world: World) -> None:
     """The run pauses, and is resumed when it is back; what came of the answers is kept and charged."""
     planner = thinking(options=Options(max_tokens=8))

@@ -41,12 +41,14 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
         temperature: 0 is greedy.
         stop: texts that end a sample.
         choices: the only texts an answer may be.
+        unfinished: whether a sample counts that `max_tokens` has cut off: where its beginning is all that is wanted.
     """
 
     max_tokens: int = 512
     temperature: float | None = None
     stop: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
+    unfinished: bool = False
 
 
 DEFAULT_OPTIONS = Options()

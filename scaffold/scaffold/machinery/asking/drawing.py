@@ -353,8 +353,9 @@ def _broken_off(asking: Asking, sample: Sample) -> str:
     problem = sample.flag or _ENDS.get(sample.finish, _ENDS["error"])
     if not problem and asking.readings:
         problem = _refused_by(asking.readings, sample.index)
-    if not problem and sample.finish == "length" and asking.move.returns is not str:
-        problem = f"not finished within {asking.move.options.max_tokens} tokens"
+    options = asking.move.options
+    if not problem and sample.finish == "length" and not options.unfinished:
+        problem = f"not finished within {options.max_tokens} tokens (max_tokens)"
     return problem
 
 
