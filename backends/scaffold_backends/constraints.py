@@ -53,6 +53,11 @@ def closed(schema: Any) -> Any:
     return copy
 
 
+def is_object(schema: dict[str, Any]) -> bool:
+    """Whether a schema is of an object and says so itself, not by a reference: OpenAI refuses any other."""
+    return schema.get("type") == "object"
+
+
 def can_be_strict(schema: Any) -> bool:
     """Whether strict modes accept a closed schema; none supports maps with free keys, `oneOf` or `allOf`."""
     if isinstance(schema, dict):

@@ -209,6 +209,7 @@ def test_a_schema_is_kept_by_structured_outputs() -> None:
     [
         ("claude-sonnet-4-20250514", SCHEMA),
         ("claude-sonnet-4-5", {"type": "object", "additionalProperties": {"type": "integer"}}),
+        ("claude-sonnet-4-5", {"type": "array", "items": {"type": "string"}}),
     ],
 )
 def test_a_schema_that_cannot_be_kept_is_asked_for(model: str, schema: dict[str, Any]) -> None:

@@ -71,6 +71,14 @@ def test_a_schema_with_free_keys_is_not_strict() -> None:
     assert (sent["strict"], sent["schema"]) == (False, schema)
 
 
+def test_a_schema_of_no_object_is_sent_only_to_servers_that_know_grammars() -> None:
+    """OpenAI refuses the whole request for such a schema, so the prompt alone asks for the form there."""
+    schema = {"type": "array", "items": {"type": "string"}}
+    assert "response_format" not in body(ask("hi", json_schema=schema))
+    sent = body(ask("hi", json_schema=schema), grammar="vllm")["response_format"]["json_schema"]
+    assert sent["schema"] == schema
+
+
 def test_choices_are_sent_only_to_servers_that_know_grammars() -> None:
     """OpenAI refuses the field, so a grammar is sent only if the task says that the server takes it."""
     assert "grammar" not in body(ask("hi", choices=("yes", "no")))

@@ -137,6 +137,7 @@ def test_a_schema_is_kept_by_the_text_format() -> None:
     asked = body(ask("hi", json_schema=schema))["text"]["format"]
     assert (asked["type"], asked["strict"], asked["schema"]["required"]) == ("json_schema", True, ["age"])
     assert "text" not in body(ask("hi", json_schema=schema), schema=False)
+    assert "text" not in body(ask("hi", json_schema={"type": "array"}))  # refused by OpenAI
     local = body(ask("hi", json_schema=schema), "m", official=False, grammar=True)
     assert local["response_format"]["json_schema"]["schema"]["required"] == ["age"]
     assert body(ask("hi", choices=("a",)), "m", official=False, grammar=True)["grammar"] == 'root ::= "a"'

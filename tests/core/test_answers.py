@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, computed_field
 
 from scaffold import Planning, Task, Thought, once, think
-from scaffold.machinery.asking.answers import choices_of, object_schema, read_answer
+from scaffold.machinery.asking.answers import choices_of, json_schema_of, read_answer
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -35,6 +36,13 @@ class Payment(BaseModel):
 
 
 PAYMENT = Payment.model_validate({"to": "bob", "cents": 5, "from": "me"})
+
+
+class Colour(StrEnum):
+    """A closed set."""
+
+    RED = "red"
+    BLUE = "blue"
 
 
 @dataclass
@@ -137,11 +145,14 @@ def test_choices_bind_whatever_the_type() -> None:
 
 
 def test_decoding_is_constrained_where_the_form_is_known() -> None:
-    """Objects give a schema to decode by, and closed sets give choices."""
-    schema = object_schema(Payment)
+    """JSON of any kind gives a schema to decode by, and closed sets of texts give choices."""
+    schema = json_schema_of(Payment)
     assert schema is not None
     assert schema["required"] == ["to", "cents", "from"]
-    assert object_schema(int) is None
+    assert json_schema_of(list[str]) == {"type": "array", "items": {"type": "string"}}
+    assert (json_schema_of(Colour) or {})["enum"] == ["red", "blue"]
+    assert (json_schema_of(int | None) or {})["anyOf"] == [{"type": "integer"}, {"type": "null"}]
+    assert [json_schema_of(kind) for kind in (str, int, float, bool, Any, Literal["x"])] == [None] * 6
     assert choices_of(bool) == ("true", "false")
     assert choices_of(Literal["x", "y"]) == ("x", "y")
     assert choices_of(int) == ()

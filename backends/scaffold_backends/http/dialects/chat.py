@@ -14,7 +14,7 @@ from pydantic import Field
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import Ability, ReasoningVisibility
 from scaffold_backends.chunks import Chunk, ChunkReader
-from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, choice_grammar, closed
+from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, choice_grammar, closed, is_object
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.options import HttpOptions
 
@@ -109,7 +109,7 @@ class Chat:
 
     def _constraint(self, request: Request) -> dict[str, Any]:
         grammar = self._options.grammar
-        if request.json_schema is not None and self._options.constrain:
+        if request.json_schema is not None and self._options.constrain and (grammar or is_object(request.json_schema)):
             schema = closed(request.json_schema)
             if grammar in {True, "llamacpp"}:  # a small model, which may not know when to stop
                 schema = bounded(schema, LONGEST_PER_TOKEN * request.max_tokens)

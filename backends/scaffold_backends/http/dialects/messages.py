@@ -17,7 +17,7 @@ from pydantic import Field
 from scaffold.vocabulary.characters import clean
 from scaffold.vocabulary.models import Ability, Delta, Finish, Message, ReasoningBlock, ReasoningVisibility, Usage
 from scaffold_backends.chunks import priced
-from scaffold_backends.constraints import can_be_strict, closed, only_keywords
+from scaffold_backends.constraints import can_be_strict, closed, is_object, only_keywords
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.options import HttpOptions
 from scaffold_backends.options import Options
@@ -208,7 +208,7 @@ class Messages:
         if request.json_schema is None or not self._constrains:
             return None
         schema: dict[str, Any] = only_keywords(closed(request.json_schema), _KEYWORDS)
-        return schema if can_be_strict(schema) else None
+        return schema if is_object(schema) and can_be_strict(schema) else None
 
     def decode(self, data: bytes) -> Event:
         return decoded(data, _decoder, "an event of a message")

@@ -15,7 +15,7 @@ from scaffold.errors import BadResponse
 from scaffold.vocabulary.characters import clean, cleaned
 from scaffold.vocabulary.models import Ability, Delta, Finish, ReasoningBlock, ReasoningVisibility, Usage
 from scaffold_backends.chunks import priced
-from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, closed
+from scaffold_backends.constraints import LONGEST_PER_TOKEN, bounded, can_be_strict, closed, is_object
 from scaffold_backends.http.dialect import decoded
 from scaffold_backends.http.dialects.chat import REASONERS, Grammar, choice_fields
 from scaffold_backends.http.options import HttpOptions
@@ -163,10 +163,11 @@ class Responses:
         return {name: value for name, value in body.items() if name not in self._omit} | options.extra
 
     def _constraint(self, request: Request) -> dict[str, Any]:
-        if request.json_schema is None or not self._options.constrain:
-            return choice_fields(request.choices, self._options.grammar) if request.choices else {}
-        schema = closed(request.json_schema)
-        if self._options.grammar in {True, "llamacpp"}:  # it reads the field of chat completions only
+        grammar, wanted = self._options.grammar, request.json_schema
+        if wanted is None or not self._options.constrain or not (grammar or is_object(wanted)):
+            return choice_fields(request.choices, grammar) if request.choices else {}
+        schema = closed(wanted)
+        if grammar in {True, "llamacpp"}:  # it reads the field of chat completions only
             schema = bounded(schema, LONGEST_PER_TOKEN * request.max_tokens)
             return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
         asked = {"type": "json_schema", "name": "answer", "strict": can_be_strict(schema), "schema": schema}

@@ -95,12 +95,14 @@ class _Choice:
 
 
 @lru_cache(maxsize=256)
-def object_schema(returns: Any) -> dict[str, Any] | None:
-    """Return the JSON Schema for constrained decoding if the answer is a JSON object, else None."""
-    if returns in {str, int, float, bool}:
+def json_schema_of(returns: Any) -> dict[str, Any] | None:
+    """Return the JSON Schema for constrained decoding; None for answers in plain text, and if any JSON will do.
+
+    A bare number is plain text, of any size: decoders hold the numbers in JSON to what every parser reads exactly.
+    """
+    if returns is str or _reader(returns) is not None:
         return None
-    schema = schema_of(returns)
-    return schema if schema.get("type") == "object" else None
+    return schema_of(returns) or None
 
 
 @lru_cache(maxsize=256)

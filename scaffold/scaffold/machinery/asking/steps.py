@@ -24,7 +24,7 @@ from scaffold.errors import (
     Unavailable,
     move_error,
 )
-from scaffold.machinery.asking.answers import choices_of, object_schema, read_answer, recorded
+from scaffold.machinery.asking.answers import choices_of, json_schema_of, read_answer, recorded
 from scaffold.machinery.asking.checking import FAILED
 from scaffold.machinery.asking.drawing import NOT_COUNTED, Asking, draw, give_up, worst_of
 from scaffold.machinery.asking.partials import Source
@@ -373,7 +373,7 @@ class Steps:
             temperature=0.7 if options.temperature is None else options.temperature,
             stop=options.stop,
             seed=int.from_bytes(sha256(f"{self.seed}:{key}".encode()).digest()[:4]) >> 1,
-            json_schema=object_schema(move.returns),
+            json_schema=json_schema_of(move.returns),
             choices=options.choices or choices_of(move.returns),
         )
 
