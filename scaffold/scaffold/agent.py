@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from scaffold import registry
 from scaffold.assembly import Assembly, owner, read_start
-from scaffold.errors import TaskError
+from scaffold.errors import TaskError, nearest
 from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
 from scaffold.limits import raised_to
 from scaffold.machinery.asking.showing import Piece, Words
@@ -134,6 +134,9 @@ class Scaffold(Assembly):
             BadInput: the task does not fit this agent.
         """
         super().check(task)
+        for role in self._backends if "default" not in self._backends else ():
+            if meant := nearest(role, ("default",), alike=0.8):
+                raise TaskError(f"is another role, and there is no default{meant}", path=("backends", role))
         if isinstance(self._planner, registry.Bound):
             self._planner.check(task)
 

@@ -74,7 +74,9 @@ def nearest(name: str, known: Iterable[str], *, alike: float = 0.55) -> str:
 def unknown(key: str, known: Iterable[str]) -> str:
     """Say that a key is not known, and which one may have been meant."""
     known = list(dict.fromkeys(known))
-    return f"is not known{nearest(key, known) or '; expected one of ' + ', '.join(known)}"
+    longer = [each for each in known if each.startswith(key)]
+    meant = longer[0] if len(longer) == 1 else key
+    return f"is not known{nearest(meant, known) or '; expected one of ' + ', '.join(known)}"
 
 
 # --- what the user gave
