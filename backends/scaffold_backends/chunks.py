@@ -55,6 +55,8 @@ class _Logprobs(msgspec.Struct):
 class _Choice(msgspec.Struct):
     index: int | None = None
     delta: _Piece | None = None
+    message: Any = None  # of an answer that is not streamed
+    text: Any = None  # of a completion without turns
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
@@ -94,7 +96,7 @@ class Chunk(msgspec.Struct):
     """One chunk; only the fields used here are decoded."""
 
     choices: list[_Choice] | None = None
-    usage: _Usage | None = None
+    usage: Any = None  # a `_Usage`, but a count of another form is no reason to refuse the answer
     timings: dict[str, Any] | None = None
     error: Any = None
     object: Any = None
@@ -129,12 +131,14 @@ class ChunkReader:
             except msgspec.ValidationError as error:
                 message = f"not a chat completion chunk: {error}: {str(chunk)[:200]!r}"
                 raise BadResponse(message) from error
-        if chunk.usage is not None:
-            self._count(chunk.usage.counted(), per_sample=chunk.timings is not None)
+        if chunk.usage is not None and (counted := _counted(chunk.usage)) is not None:
+            self._count(counted, per_sample=chunk.timings is not None)
         return [delta for choice in chunk.choices or () if (delta := self._choice(choice)) is not None]
 
     def _choice(self, choice: _Choice) -> Delta | None:
         piece, index = choice.delta or _Piece(), choice.index or 0
+        if choice.delta is None and (choice.message or choice.text) and self._samples.are_silent():
+            raise BadResponse("the server does not stream chat completions: its answer is in no `delta`")
         # Some servers send "" for a sample that goes on, and some "STOP" for one that has ended.
         finish = _FINISHES.get(choice.finish_reason.lower(), "error") if choice.finish_reason else None
         scored = choice.logprobs and choice.logprobs.content
@@ -173,6 +177,14 @@ class ChunkReader:
             BadResponse: a sample has not ended, so the stream was cut.
         """
         return priced(self._samples.end(self._usage), self._prices)
+
+
+def _counted(told: Any) -> Usage | None:
+    """Read a server's counts, as some write them: 3.0 or "3"; None for what is no count."""
+    try:
+        return msgspec.convert(told, _Usage, strict=False).counted()
+    except msgspec.ValidationError:
+        return None
 
 
 def _told(parts: Any, kind: str) -> str:

@@ -49,6 +49,10 @@ class Samples:
             raise BadResponse(f"a piece of sample {index} was sent, but {self._request.n} were asked for")
         return index in self._open
 
+    def are_silent(self) -> bool:
+        """Whether nothing of any sample has come yet."""
+        return not self._pieces
+
     def piece(
         self,
         index: int = 0,

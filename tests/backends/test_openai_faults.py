@@ -423,6 +423,29 @@ def test_a_count_of_nothing_is_none(counts: dict[str, int]) -> None:
     assert usage(deltas) == Usage(input=1, output=2, usd=3.0, guessed=True)
 
 
+@pytest.mark.parametrize(
+    ("counts", "counted"),
+    [
+        ({"prompt_tokens": 3.0, "completion_tokens": "5"}, Usage(input=3, output=5)),
+        ({"prompt_tokens": "some", "completion_tokens": 5}, Usage(input=1, output=1, usd=0.0, guessed=True)),
+        ([], Usage(input=1, output=1, usd=0.0, guessed=True)),
+    ],
+)
+def test_a_count_of_another_form_does_not_spoil_the_answer(counts: Any, counted: Usage) -> None:
+    """Whole numbers are read however they are written; what is none is as if nothing had been told."""
+    deltas, _ = run([STREAM, said("a", finish="stop"), event(choices=[], usage=counts), DONE, END])
+    assert (texts(deltas), usage(deltas)) == (["a"], counted)
+
+
+@pytest.mark.parametrize("told", [{"message": {"role": "assistant", "content": "hello"}}, {"text": "hello"}])
+def test_an_answer_that_is_in_no_delta_is_refused(told: dict[str, Any]) -> None:
+    """It would read as an empty answer; beside what was streamed it says nothing new."""
+    choice = {"index": 0, "finish_reason": "stop", **told}
+    assert "its answer is in no `delta`" in fails(BadResponse, [STREAM, event(choices=[choice]), DONE, END])
+    deltas, _ = run([STREAM, said("hello"), event(choices=[choice]), DONE, END])
+    assert texts(deltas) == ["hello"]
+
+
 def test_a_count_under_other_names_stands_and_is_not_taken_back() -> None:
     """Some servers count as Responses does, and some end with a count of nothing."""
     counts = [{"input_tokens": 11, "output_tokens": 5}, {"prompt_tokens": 0}, {}]
