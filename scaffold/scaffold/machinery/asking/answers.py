@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from functools import lru_cache
@@ -38,7 +39,15 @@ def read_answer(returns: Any, text: str, choices: tuple[str, ...] = ()) -> Any:
     except ValidationError as error:
         place, said = places_in(error)[0]
         raise ValueError(f"{place}: {said}" if place else said) from None
+    json.loads(stripped, object_pairs_hook=_each_once)
     return value
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> None:
+    """Refuse a repeated key: whoever reads the text may believe the one value, and the planner the other."""
+    keys = [key for key, _ in pairs]
+    if len(set(keys)) < len(keys):
+        raise ValueError(f"the key {max(keys, key=keys.count)!r} appears twice")
 
 
 def recorded(returns: Any, value: Any) -> bytes:
