@@ -140,7 +140,7 @@ def test_a_flood_of_what_does_not_fit_is_counted() -> None:
 @pytest.mark.parametrize("text", ['{"x": 1, "y": 2, "x": 3}', '{"x": 1, "\\u0078": 3, "y": 2}', '[{"y": 1, "y": 1}]'])
 def test_a_repeated_key_is_malformed(text: str) -> None:
     """Parsers disagree on which of its values counts, so that one reader could be shown another answer."""
-    with pytest.raises(ValueError, match="the key '[xy]' appears twice"):
+    with pytest.raises(ValueError, match="appears twice"):
         read_answer(list[dict[str, int]] if text[0] == "[" else Point, text)
 
 
