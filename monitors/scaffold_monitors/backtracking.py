@@ -51,7 +51,7 @@ def _faults(parts: Any, *, within: bool) -> Iterator[str]:
         repeats = name in _REPEATS and inside[1] > _FEW
         repeated = [*repeated, str(inside[-1])] if repeats else []
         if repeats and repeated.count(repeated[-1]) > _FEW:
-            yield "it repeats the same several times in a row"
+            yield "it repeats the same part several times in a row"
         if within and (why := _divisible(name, inside)):
             yield why
         for each in _bodies(name, inside):
@@ -63,7 +63,7 @@ def _divisible(name: str, inside: Any) -> str:
     if name in _REPEATS and inside[1] > inside[0]:
         return "it has a repetition within a repetition"
     if name == "BRANCH" and _alike(inside[1]):
-        return "it has alternatives that begin alike within a repetition"
+        return "it has alternatives with the same beginning within a repetition"
     return ""
 
 

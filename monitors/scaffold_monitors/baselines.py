@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m scaffold_monitors.baselines", description=__doc__.split("\n\n")[0]
     )
     options.add_argument("--runs", type=Path, default=Path(".scaffold/runs"), help="folder of the runs")
-    options.add_argument("--answers", default="", help="a run whose answers are taken for right")
+    options.add_argument("--answers", default="", help="a run whose answers count as right")
     options.add_argument(
         "--false-positives", type=float, default=FALSE_POSITIVES, help="share of right answers flagged"
     )

@@ -101,7 +101,7 @@ class BudgetMonitor:
         spent = view.state if isinstance(view.state, Spent) else Spent()
         budget = view.task.budget.model_copy(update=spent.raised)
         if calls is None or (budget.actions is None and budget.usd is None):
-            return Verdict(decision="allow", status="abstain", rationale="no budget limits this")
+            return Verdict(decision="allow", status="abstain", rationale="the task has no budget for actions")
         unknown = next((call for call in calls if call.action not in view.actions), None)
         if unknown is not None:
             return unread(unknown.id, f"there is no action {unknown.action!r}")

@@ -204,7 +204,7 @@ def _misspelt(text: str, actions: Mapping[str, ActionSpec]) -> Iterator[Claim]:
         close = get_close_matches(plain, plainly, n=1, cutoff=_CLOSE) if len(plain) >= _LONG_ENOUGH else []
         meant = same or (plainly[close[0]] if close else "")
         if meant:
-            yield Claim(match.start("name"), match.end("name"), f"there is no action {name!r}, but {meant!r}")
+            yield Claim(match.start("name"), match.end("name"), f"there is no action {name!r}; did you mean {meant!r}?")
 
 
 def _abilities(text: str, actions: Mapping[str, ActionSpec]) -> Iterator[Claim]:
@@ -223,7 +223,7 @@ def _exists(name: str, actions: Mapping[str, ActionSpec]) -> bool:
 
 def _none(name: str, actions: Mapping[str, ActionSpec]) -> str:
     near = get_close_matches(name, actions, n=1, cutoff=0.6)
-    return f"there is no action {name!r}" + (f", but {near[0]!r}" if near else "")
+    return f"there is no action {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def _plain(name: str) -> str:

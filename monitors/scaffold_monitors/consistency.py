@@ -87,9 +87,9 @@ class Consistency:
         if found:
             return _contradiction(step, found)
         if context.stakes != "high" and context.random.random() >= self._options.sample:
-            return abstains("nothing contradicts it; not drawn to be asked again")
+            return abstains("no contradiction found; not sampled for asking again")
         if step.kind not in _FACTUAL:
-            return abstains("nothing contradicts it, and there is no one answer to ask for again")
+            return abstains("no contradiction found; steps of this kind have no single right answer")
         asking = interview(self.spec.name, subject, view, context, self._options.share)
         return asking if isinstance(asking, Verdict) else await _ask_again(asking)
 
@@ -100,14 +100,16 @@ async def _ask_again(asking: Interview) -> Verdict:
     if first is None:
         return abstains(asking.refused)
     if same(step, first):
-        return asking.purse.scored(CONSISTENT, found=False, said="asked elsewhere, it answers the same")
+        said = "asked in a separate context, the model gave the same answer"
+        return asking.purse.scored(CONSISTENT, found=False, said=said)
     second = await asking.ask(_CHECKED, choices=step.choices)
     if second is None:
-        said = f"asked elsewhere, it answers otherwise, once: {asking.refused}"
+        said = f"asked once in a separate context, the model gave another answer: {asking.refused}"
         return Verdict(decision="allow", score=0.5, property=CONSISTENT, rationale=said)
     if same(step, second):
-        return asking.purse.scored(CONSISTENT, found=False, said="asked elsewhere, it answers otherwise once in two")
-    said = "asked elsewhere, it answers otherwise both times: likely made up"
+        said = "asked twice in a separate context, the model gave another answer once"
+        return asking.purse.scored(CONSISTENT, found=False, said=said)
+    said = "asked twice in a separate context, the model gave another answer both times: likely made up"
     return Verdict(decision="flag", score=1.0, property=CONSISTENT, rationale=said)
 
 

@@ -50,7 +50,7 @@ class Compared:
     def text(self) -> str:
         """Describe it in one line."""
         where = f"{self.path}: " if self.path else ""
-        return f"{where}{_short(self.happened)}, where {_short(self.predicted)} was predicted"
+        return f"{where}{_short(self.happened)}, but {_short(self.predicted)} was predicted"
 
 
 def compare(predicted: Any, happened: Any, path: str = "") -> Iterator[Compared]:

@@ -28,9 +28,9 @@ class Findings(msgspec.Struct):
     def verdict(self) -> Verdict:
         """Return the verdict: broken rules block, and so do rules that could not be checked, with status `error`."""
         if not self.broken and not self.failed:
-            left = f"{self.later} checks are left until the arguments are known" if self.later else ""
+            left = f"checks left until the arguments are known: {self.later}" if self.later else ""
             if not self.checked:
-                return Verdict(decision="allow", status="abstain", rationale=left or "no rule applies to this")
+                return Verdict(decision="allow", status="abstain", rationale=left or "no rule applies here")
             return Verdict(decision="allow", rationale=left) if left else ALLOW
         lines: list[str] = []
         evidence: list[Evidence] = []

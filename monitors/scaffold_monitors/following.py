@@ -48,7 +48,7 @@ def picture(subject: Subject, view: TraceView) -> Picture | Verdict:
     """Build the picture of a plan or of one action under review; a verdict if there is nothing to judge."""
     calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
     if calls is None:
-        return Verdict(decision="allow", status="abstain", rationale="this is neither a plan nor an action")
+        return Verdict(decision="allow", status="abstain", rationale="only plans and actions are read")
     past = view.state if isinstance(view.state, Recollection) else Recollection()
     try:
         situation = _SURVEYOR.situation(calls, view, past)

@@ -199,10 +199,10 @@ def _verdict(goal: Goal, judgement: Judgement, plan: str, task: Task) -> Verdict
     span = evidence(judgement.quote, plan, "plan")
     if judgement.quote.strip() and span is None:
         return _unjudged(
-            goal, f"the judge rests on words that the plan does not have: {judgement.quote.strip()[:200]!r}"
+            goal, f"the judge quotes words that the plan does not contain: {judgement.quote.strip()[:200]!r}"
         )
     if span is None and judgement.holds == "yes":
-        return _unjudged(goal, "the judge says yes and rests it on nothing in the plan")
+        return _unjudged(goal, "the judge says yes without quoting the plan")
     decision, feedback = _decision(goal, judgement)
     against, unknown = _conflicts(goal, judgement, task)
     if against:
@@ -215,7 +215,7 @@ def _verdict(goal: Goal, judgement: Judgement, plan: str, task: Task) -> Verdict
     if against:
         rationale += f" [conflict: {goal.name!r} with {', '.join(map(repr, against))}]"
     if unknown:
-        rationale += f" [the judge names goals that there are not: {', '.join(map(repr, unknown))}]"
+        rationale += f" [the judge names goals that do not exist: {', '.join(map(repr, unknown))}]"
     return Verdict(
         decision=decision, rationale=rationale, feedback=feedback, evidence=(span,) if span is not None else ()
     )
@@ -226,7 +226,7 @@ def _decision(goal: Goal, judgement: Judgement) -> tuple[Decision, str]:
         case _, "yes":
             return "allow", ""
         case _, "unsure":
-            return "escalate", f"it is unclear whether the plan fits the {goal.kind}: {goal.statement}"
+            return "escalate", f"it is unclear whether the plan meets the {goal.kind}: {goal.statement}"
         case "objective", _:
             return "revise", f"the plan does not serve the objective: {goal.statement}"
         case _:
@@ -247,7 +247,7 @@ def _unjudged(goal: Goal, problem: str) -> Verdict:
         decision="block",
         status="error",
         rationale=f"{goal.kind} {goal.name!r}: {problem}",
-        feedback=f"the plan could not be compared with the {goal.kind}: {goal.statement}",
+        feedback=f"the plan could not be checked against the {goal.kind}: {goal.statement}",
     )
 
 
@@ -258,7 +258,7 @@ def _combined(verdicts: list[Verdict], *, left: int = 0) -> Verdict:
     unserved = [verdict for verdict in verdicts if verdict.decision != "allow"]
     rationale = "\n".join(verdict.rationale for verdict in verdicts)
     if left:
-        rationale += f"\n{left} more goals were not asked about: such a plan is refused for its cost alone"
+        rationale += f"\n{left} more goals were not judged: a plan that misses its objective is refused anyway"
     return Verdict(
         decision=decision,
         status="ok" if found else "error",

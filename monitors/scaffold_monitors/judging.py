@@ -50,7 +50,7 @@ class Strict(BaseModel):
     @classmethod
     def _is_no_truth_value(cls, value: Any) -> Any:
         if isinstance(value, bool):
-            raise ValueError("should be a figure or words, not true or false")  # noqa: TRY004 - pydantic wants it
+            raise ValueError("should be a number or text, not true or false")  # noqa: TRY004 - pydantic wants it
         return value
 
 
@@ -105,9 +105,9 @@ async def judged(
         )
         answer = returns.model_validate(thought.value)
     except (StepFailed, ValidationError) as error:
-        raise NotJudged(f"no judgement: {' '.join(str(error).split())[:500]}") from None
+        raise NotJudged(f"the judge gave no usable answer: {' '.join(str(error).split())[:500]}") from None
     if _repeats(against, thought.text) or _repeats(against, canonical(answer).decode()):
-        raise NotJudged("the judge's answer stands in what it judged, so it may have been put there")
+        raise NotJudged("the judged text contains the judge's answer, so the answer may have been planted there")
     return answer
 
 

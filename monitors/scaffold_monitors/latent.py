@@ -69,13 +69,13 @@ class Latent:
         """Score the signals of one step's answer."""
         step = subject.step
         if step is None or not step.signals:
-            return _nothing("its backend gives no inner signals: `signals: true` asks those for them that have any")
+            return _nothing("the backend gave no inner signals: set `signals: true` on a backend that has them")
         known = self._known.get((step.backend, step.model, step.kind))
         if known is None:
-            return _nothing(f"there is no baseline of {step.kind} by {step.backend}:{step.model}")
+            return _nothing(f"there is no baseline for steps of kind {step.kind} by {step.backend}:{step.model}")
         missing = [name for name in known.signals if name not in step.signals]
         if missing:
-            return _nothing(f"the signal {missing[0]!r} of its baseline is not given")
+            return _nothing(f"the baseline needs the signal {missing[0]!r}, which the backend did not give")
         return self._judged(known, known.score(step.signals))
 
     def _judged(self, known: Baseline, score: float) -> Verdict:
@@ -84,9 +84,9 @@ class Latent:
         if score < threshold:
             return Verdict(decision="allow", score=score, property=probed)
         said = (
-            f"{probed}: {score:.2f}, where {threshold:.2f} and more is said of {known.false_positives:.0%} of good ones"
+            f"{probed}: score {score:.2f}; {known.false_positives:.0%} of right answers reach {threshold:.2f} or more"
         )
-        feedback = "" if self._decision == "flag" else "the answer does not look reliable: find it in another way"
+        feedback = "" if self._decision == "flag" else "the answer does not look reliable: find it another way"
         return Verdict(decision=self._decision, score=score, property=probed, rationale=said, feedback=feedback)
 
 

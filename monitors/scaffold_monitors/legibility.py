@@ -81,7 +81,7 @@ class Legibility:
         if not 0 <= at_least <= MOST:
             raise TaskError(f"should be from 0 to {MOST}, not {at_least}", path=("legibility", "at_least"))
         if then not in SEVERITY or then == "allow":
-            raise TaskError(f"is {then!r}, which is not an objection", path=("legibility", "then"))
+            raise TaskError(f"should be an objection such as `flag`, not {then!r}", path=("legibility", "then"))
         self._to = to
         self._options = asking("legibility", max_tokens)
         self._at_least, self._then = at_least, cast("Decision", then)
@@ -100,14 +100,14 @@ class Legibility:
         """Rate a step's reasoning."""
         step = subject.step
         if step is None or not step.reasoning.strip():
-            said = "there is no reasoning that can be read: that is not to say that there was none"
+            said = "no readable reasoning; the model may have reasoned unseen"
             return Verdict(decision="allow", status="abstain", rationale=said)
         hidden = obscured(step.reasoning, view.task.prompt)
         cap = min((_cap(each) for each in hidden), default=MOST)
         by_rule = [f"{each.why}: legibility is at most {_cap(each)}" for each in hidden]
         stretches = list(windows(step.reasoning))
         if len(stretches) > MOST_WINDOWS:
-            why = f"it is longer than {MOST_WINDOWS} stretches of {WINDOW} characters"
+            why = f"the reasoning is longer than {MOST_WINDOWS} stretches of {WINDOW} characters"
             return self._unrated(why, "truncated", by_rule)
         work = [partial(self._rate, step, part, offset, view.task.prompt, context) for offset, part in stretches]
         try:
@@ -130,7 +130,7 @@ class Legibility:
         )
         span = evidence(rating.unclear, part, "step/reasoning", offset)
         if rating.unclear.strip() and span is None:
-            raise NotJudged(f"the judge quotes words that do not stand there: {rating.unclear.strip()[:200]!r}")
+            raise NotJudged(f"the judge's quote is not in the reasoning: {rating.unclear.strip()[:200]!r}")
         return rating, span
 
     def _verdict(self, rated: list[tuple[Rating, Evidence | None]], cap: int, by_rule: list[str]) -> Verdict:
@@ -140,11 +140,11 @@ class Legibility:
         least = min(legibility, coverage)
         fair = least >= self._at_least
         lines = [f"legibility {legibility} of {MOST}, coverage {coverage} of {MOST}", *by_rule]
-        lines += [f"used and not said: {rating.missing}" for rating, _ in rated if rating.missing and not fair]
+        lines += [f"used but not said: {rating.missing}" for rating, _ in rated if rating.missing and not fair]
         return Verdict(
             decision="allow" if fair else self._then,
             rationale="\n".join(lines),
-            feedback="" if fair else "the reasoning cannot be followed, or leaves out what the answer rests on",
+            feedback="" if fair else "the reasoning cannot be followed, or leaves out what the answer depends on",
             score=round(1 - least / MOST, 2),
             property="illegibility",
             evidence=tuple(span for _, span in rated if span is not None and not fair),

@@ -131,7 +131,7 @@ class Loop:
         times = doings.questions.of(doings.open.get(subject.key, b""))
         if times < self._steps:
             return ALLOW
-        said = f"one question has got one answer {times} times in a row"
+        said = f"the same question has got the same answer {times} times in a row"
         if times >= self._steps * _FAR_TOO_OFTEN:
             return Verdict(decision="halt", rationale=said, feedback=said)
         return Verdict(decision="flag", rationale=said, feedback=said)

@@ -77,7 +77,7 @@ def _unreadable(text: str) -> list[Obscured]:
     if not runs or length < _MUCH * len(text):
         return []
     longest = max(runs, key=lambda run: len(run[0]))
-    why = f"{length} characters in long runs that are no words"
+    why = f"{length} characters are in long runs that are not words"
     return [Obscured("unreadable", longest[0][:_SHOWN], longest.start(), "", why, length / len(text))]
 
 
@@ -88,7 +88,7 @@ def _unseen(text: str) -> list[Obscured]:
     if len(places) < _FEWEST_UNSEEN:
         return []
     start = places[0]
-    return [Obscured("unseen", text[start : start + _SHOWN], start, "", f"{len(places)} characters that nobody sees")]
+    return [Obscured("unseen", text[start : start + _SHOWN], start, "", f"{len(places)} invisible characters")]
 
 
 def _is_hidden(text: str, place: int) -> bool:
@@ -110,7 +110,7 @@ def _foreign(text: str, request: str) -> list[Obscured]:
     if sum(others.values()) < _OTHERS * letters:
         return []
     names = ", ".join(script.title() for script in sorted(others, key=others.__getitem__, reverse=True)[:3])
-    why = f"most of it is written in {names}, which the request is not"
+    why = f"most of it is in {names} script, unlike the request"
     return [Obscured("script", text.strip()[:_SHOWN], text.find(text.strip()), "", why)]
 
 

@@ -191,7 +191,7 @@ class Policy:
         """Check a plan, or one action on its way."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is neither a plan nor an action")
+            return Verdict(decision="allow", status="abstain", rationale="only plans and actions are read")
         for call in calls:
             if call.action not in view.actions:
                 return unread(call.id, f"there is no action {call.action!r}")
@@ -204,7 +204,7 @@ class Policy:
         if not telling:
             return ruled if ruled.decision != "allow" or ruled.rationale else Verdict(decision="allow")
         decision = max((reason.decision for _, reason in telling), key=SEVERITY.__getitem__)
-        advice = {call.id: f"the policy does not let {call.action} run by itself" for call, _ in telling}
+        advice = {call.id: f"the policy does not allow {call.action} without approval" for call, _ in telling}
         lines = [f"{_which(call)}{reason.why} ({reason.where}): {reason.decision}" for call, reason in telling]
         rules = [ruled.rationale] if ruled.rationale and ruled.status != "abstain" else []
         return Verdict(
@@ -223,7 +223,7 @@ class Policy:
             return Reason(said.decision, self._line(("actions", name, "decision")), why)
         kinds = kinds_of(tool, spec, said)
         worst = max(kinds, key=lambda kind: SEVERITY[self._decisions[kind]])
-        why = f"{name} is of the kind {worst!r}"
+        why = f"{name} is of kind {worst!r}"
         return Reason(self._decisions[worst], self._line(("decisions", worst)), why)
 
     # --- before it is used
@@ -372,7 +372,7 @@ def _check_names(case: Case, known: Mapping[str, ActionSpec]) -> None:
                 raise TaskError(problem, path=(*inside, argument))
     for argument in case.tainted:
         if argument not in case.arguments:
-            problem = f"{argument!r} is none of the call's arguments{nearest(argument, case.arguments)}"
+            problem = f"{argument!r} is not an argument of the call{nearest(argument, case.arguments)}"
             raise TaskError(problem, path=("tainted",))
 
 

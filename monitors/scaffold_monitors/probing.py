@@ -223,12 +223,12 @@ class Interview:
         # Others may have asked meanwhile, so the room now counts, but never more than there was at the start.
         self._room = min(self._room, self.purse.room(self._name, self._share))
         if cost > self._left:
-            self.refused = f"it would cost about {cost:.0f}, more than what is left of the step's {self._whole():.0f}"
+            self.refused = f"it would cost about {cost:.0f}, more than is left of the step's {self._whole():.0f}"
         elif read + written > self._room:
             self.spent = True
             share = f"{self._share:.0%}"
             self.refused = (
-                f"it would use about {read + written} tokens, and {max(0, self._room)} are left of its part of {share}"
+                f"it would use about {read + written} tokens, but {max(0, self._room)} are left of its share of {share}"
             )
         else:
             self._left -= cost
@@ -266,10 +266,10 @@ def interview(
     if subject.step is None:
         return abstains("only steps are read")
     if not comparable(subject.step):
-        return abstains("an answer in free words cannot be held against another")
+        return abstains("an answer in free words cannot be compared")
     made = Interview(name, subject.key, subject.step, view, context, share)
     if not made.question:
-        return abstains("it is not known what the step was asked")
+        return abstains("the step's question is not known")
     return made
 
 

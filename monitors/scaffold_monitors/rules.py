@@ -135,7 +135,7 @@ class Rules:
         _, sheets, looks_around = self._for_run(view)
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None or not sheets:
-            return Verdict(decision="allow", status="abstain", rationale="no goal has a rule that applies to this")
+            return Verdict(decision="allow", status="abstain", rationale="no rule applies here")
         history = view.state if isinstance(view.state, History) else History()
         own = history.pending.get(subject.key)
         # An action without a plan is read as a plan of one, but its arguments are real.

@@ -161,7 +161,7 @@ class Secrets:
         """Check a plan, or one action."""
         calls = subject.plan if subject.kind == "plan" else (subject.call,) if subject.call else None
         if calls is None:
-            return Verdict(decision="allow", status="abstain", rationale="this is neither a plan nor an action")
+            return Verdict(decision="allow", status="abstain", rationale="only plans and actions are read")
         memory = view.state if isinstance(view.state, Memory) else Memory()
         past = memory.past
         try:
@@ -179,9 +179,7 @@ class Secrets:
             for path, text in texts(asked.arguments):
                 left -= len(text)
                 if left < 0:
-                    said = (
-                        f"{asked.id}: more than {_MOST_READ:,} characters would leave, so only a part of them was read"
-                    )
+                    said = f"{asked.id}: more than {_MOST_READ:,} characters would leave: only a part was checked"
                     return Verdict(decision="block", status="truncated", rationale=said, feedback=said)
                 leaf = by_path.get(path) or _Unknown(path)
                 leaks += self._leaks(call, leaf, text, known, situation, past)
@@ -351,7 +349,7 @@ def _verdict(leaks: Sequence[_Leak]) -> Verdict:
     """Make the verdict: the strictest finding decides; nothing found is quoted."""
     if not leaks:
         return Verdict(decision="allow")
-    told = dict.fromkeys((leak.call, f"{leak.path} holds what may not leave: {leak.hit.group}") for leak in leaks)
+    told = dict.fromkeys((leak.call, f"{leak.path} contains {leak.hit.group} that must not leave") for leak in leaks)
     more = f"\nand {len(leaks) - _SHOWN} more" if len(leaks) > _SHOWN else ""
     lines = list(dict.fromkeys(f"{leak.call}: {leak.path}: {leak.why}" for leak in leaks))
     return Verdict(

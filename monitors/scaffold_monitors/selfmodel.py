@@ -36,7 +36,7 @@ class SelfModel:
         found = [(path, claim) for path, text in texts.items() for claim in claims(text[:_LONGEST], view.actions)]
         unread = [path for path, text in texts.items() if len(text) > _LONGEST]
         if not found:
-            said = f"the {unread[0]} is longer than {_LONGEST:,} characters: the rest was not read" if unread else ""
+            said = f"the {unread[0]} is longer than {_LONGEST:,} characters: the rest was not checked" if unread else ""
             return Verdict(decision="flag", status="truncated", rationale=said) if unread else ALLOW
         reasons = [f"{path}: {claim.why}" for path, claim in found]
         more = len(reasons) - _SHOWN

@@ -86,7 +86,7 @@ def steered(
         for leaf in call.leaves:
             followed = next((each for each in suspects if _follows(leaf, each, situation)), None)
             if followed is not None:
-                found[call.id, leaf.path] = (f"{leaf.path} is taken from it", followed)
+                found[call.id, leaf.path] = (f"{leaf.path} comes from it", followed)
         if not explained(reading, call):
             asked = next((each for each in suspects if each.whole or asks_for(call.tool, each.readable)), None)
             if asked is not None:

@@ -126,7 +126,7 @@ class Trace:
             return await self._read(list(_of_step(subject.step)), subject.step.inputs, view.task, context)
         recalled = view.state if isinstance(view.state, Recalled) else Recalled()
         if recalled.lost:
-            return self._unchecked(f"{recalled.lost} steps were thought since the last plan that are not kept")
+            return self._unchecked(f"{recalled.lost} steps since the last plan are no longer kept")
         verdict = await self._read(list(_of_steps(recalled)), None, view.task, context)
         return msgspec.structs.replace(verdict, evidence=tuple(_where(recalled, span) for span in verdict.evidence))
 
@@ -134,11 +134,12 @@ class Trace:
         unread = _unread(wholes)
         wholes = [whole for whole in wholes if whole[2].strip()]
         if not wholes:
-            said = "nothing was thought that can be read: that is not to say that there was nothing"
+            said = "nothing readable; the model may have reasoned unseen"
             return Verdict(decision="allow", status="abstain", rationale=said)
         stretches = list(_stretches(wholes))
         if len(stretches) > MOST_WINDOWS:
-            return self._unchecked(f"it is longer than {MOST_WINDOWS} stretches of {WINDOW} characters", "truncated")
+            why = f"the text is longer than {MOST_WINDOWS} stretches of {WINDOW} characters"
+            return self._unchecked(why, "truncated")
         work = [partial(self._judge, stretch, asked, task, context) for stretch in stretches]
         return self._together(await some_at_once(work), unread)
 
@@ -183,14 +184,14 @@ class Trace:
             decision=decision,
             status=status,
             rationale="\n".join([*([unread] if unread else []), *lines]),
-            feedback="oversight does not accept what was thought here" if SEVERITY[decision] > SEVERITY["flag"] else "",
+            feedback="oversight does not accept this reasoning" if SEVERITY[decision] > SEVERITY["flag"] else "",
             score=score,
             property="suspicion",
             evidence=tuple(span for each in said for span in each.evidence)[:_KEPT],
         )
 
     def _unchecked(self, why: str, status: Literal["error", "truncated"] = "error") -> Verdict:
-        feedback = "what was thought here could not be checked"
+        feedback = "this reasoning could not be checked"
         return Verdict(decision=self.spec.on_error, status=status, rationale=why, feedback=feedback)
 
 
@@ -223,16 +224,16 @@ def _believed(
             span = Evidence(quote=finding.quote.strip(), event=None, path="")  # in the decoded text
         if span is None:
             invented += 1
-            lines.append(f"no evidence of {finding.kind}: {finding.quote[:200]!r} does not stand there")
+            lines.append(f"no evidence of {finding.kind}: the text does not contain {finding.quote[:200]!r}")
             continue
         spans.append(span)
         lines.append(f"{finding.kind}: {finding.why}")
     score = suspicion.score / 10
     problem = ""
     if invented and not spans:
-        problem = "the judge rests on words that do not stand there"
+        problem = "the judge quotes words that the text does not contain"
     elif score >= act_at and not spans:
-        problem = f"the judge suspects, {suspicion.score} of 10, and quotes nothing"
+        problem = f"the judge gives a suspicion of {suspicion.score} of 10 but quotes nothing"
     return _Said(0.0 if problem else score, tuple(lines), tuple(spans), problem, hidden)
 
 
@@ -244,7 +245,7 @@ def _check(at: str, flag_at: float, act_at: float, then: str) -> None:
             f"should satisfy 0 < flag_at <= act_at <= 1, but are {flag_at} and {act_at}", path=("trace", "flag_at")
         )
     if then not in SEVERITY or then == "allow":
-        raise TaskError(f"is {then!r}, which is not an objection", path=("trace", "then"))
+        raise TaskError(f"should be an objection such as `flag`, not {then!r}", path=("trace", "then"))
 
 
 def _of_step(step: StepRecord) -> Iterator[_Whole]:
@@ -265,7 +266,7 @@ def _unread(wholes: list[_Whole]) -> str:
     if not dark:
         return ""
     some = "" if len(reasoning) == 1 else f" of {dark} of {len(reasoning)} steps"
-    return f"no reasoning{some} could be read, only what was answered"
+    return f"no reasoning{some} could be read, only the answer"
 
 
 def _where(recalled: Recalled, span: Evidence) -> Evidence:

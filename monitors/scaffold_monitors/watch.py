@@ -62,9 +62,9 @@ class Watch:
         steps: Sequence[str] = (),
     ) -> None:
         if not (phrases or patterns or repeats):
-            raise TaskError("watches for nothing: give `phrases`, `patterns` or `repeats`", path=("watch",))
+            raise TaskError("has nothing to watch for: give `phrases`, `patterns` or `repeats`", path=("watch",))
         if decision not in SEVERITY or decision == "allow":
-            raise TaskError(f"is {decision!r}, which is not an objection", path=("watch", "decision"))
+            raise TaskError(f"should be an objection such as `resample`, not {decision!r}", path=("watch", "decision"))
         if where not in {*_PARTS, "both"}:
             raise TaskError(f"should be `reasoning`, `text` or `both`, not {where!r}", path=("watch", "where"))
         if not 0 < reach <= 2_000:  # noqa: PLR2004 - keeps a piece under fifty microseconds
@@ -96,7 +96,7 @@ class Watch:
 
     async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
         """Abstain, since only streams are read."""
-        return Verdict(decision="allow", status="abstain", rationale="it reads streams only")
+        return Verdict(decision="allow", status="abstain", rationale="only streams are read")
 
     def open(self, step: Subject, view: TraceView, context: ReviewContext) -> Session:
         """Begin a session for a step; it looks for nothing if steps of this kind are not read."""
@@ -141,7 +141,7 @@ def _phrases(said: Sequence[str]) -> tuple[tuple[str, str], ...]:
     for place, phrase in enumerate(said):
         plain = folded(phrase).strip()
         if len(plain) < _SHORTEST:
-            raise TaskError(f"{phrase!r} is too short to mean anything", path=("watch", "phrases", place))
+            raise TaskError(f"{phrase!r} is too short: it would be found everywhere", path=("watch", "phrases", place))
         found.append((phrase, plain))
     return tuple(found)
 
@@ -246,15 +246,15 @@ class Session:
         length = at.written.circling(times)
         if length:
             at.found.add("")
-            yield f"a passage more than {times} times in a row", len(window) - length, len(window)
+            yield f"a passage repeated more than {times} times in a row", len(window) - length, len(window)
 
     def _verdict(self, sample: int, part: Part, written: Folded, found: Sequence[_Found]) -> Verdict:
         raw, where = written.raw, "reasoning" if part == "reasoning" else "answer"
         spans = [written.span(start, end) for _, start, end in found]
         return Verdict(
             decision=self._sought.decision,
-            rationale=f"the {where} of sample {sample} has {', '.join(what for what, _, _ in found)}",
-            feedback=f"a sample was ended by `watch`: its {where} has something that may not be written",
+            rationale=f"the {where} of sample {sample} contains {', '.join(what for what, _, _ in found)}",
+            feedback=f"a sample was ended by `watch`: its {where} contains something that must not be written",
             score=1.0,
             property="watched words",
             evidence=tuple(

@@ -343,7 +343,7 @@ def test_the_command_tells_both(tmp_path: Path, capsys: pytest.CaptureFixture[st
     watch = 'watch={"phrases": ["nobody will notice"]}'
     assert main(["audit", "review", run, "--monitor", watch, "--monitor", "selfmodel", *named]) == 0
     text = capsys.readouterr().out
-    assert "stream: watch says resample, watched words 1.00: the reasoning of sample 0 has the phrase" in text
+    assert "stream: watch says resample, watched words 1.00: the reasoning of sample 0 contains the phrase" in text
     assert "“Nobody will notice”" in text
     assert "then: nobody read it" in text
     assert main(["audit", "review", run, "--monitor", watch, "--json", *named]) == 0
@@ -373,7 +373,7 @@ def test_the_command_asks_the_judge_that_it_is_given(tmp_path: Path, capsys: pyt
         (["watch={"], "is not JSON"),
         (["watch=[]"], "is not a mapping of settings"),
         (["selfmodel", "selfmodel"], "named twice"),
-        (["watch"], "watches for nothing"),
+        (["watch"], "has nothing to watch for"),
     ],
 )
 def test_monitors_that_cannot_be_made_are_named(

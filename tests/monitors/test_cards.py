@@ -49,9 +49,9 @@ def test_a_card_says_what_its_monitor_declares(name: str) -> None:
 def test_one_monitors_card_is_shown_whole() -> None:
     """Property, cost, rates with their data, and blind spots; what was not measured is said."""
     text = shown("--monitor", "scope")
-    assert "property: reason in the request; reads plan, action; asks no model\n" in text
+    assert "property: asked for by the request; reads plan, action; asks no model\n" in text
     assert "finds 99.5%, spares 96.3%: 568 plans of AgentDojo" in text
-    assert "does not see: other languages than English" in text
+    assert "does not see: languages other than English" in text
     assert "asks judge\n" in shown("--monitor", "goals")
     assert "asks the model that answered\n" in shown("--monitor", "faithfulness")
     assert "its accuracy has not been measured" in shown("--monitor", "loop")

@@ -148,4 +148,4 @@ def test_what_has_no_baseline_is_not_judged(tmp_path: Path) -> None:
 
     outcome = solve(tmp_path, Inner(0.0, 1), [make_monitor("latent", {})], planner)
     (said,) = outcome.verdicts
-    assert (said.status, said.reason) == ("abstain", "there is no baseline of decide by inner:m")
+    assert (said.status, said.reason) == ("abstain", "there is no baseline for steps of kind decide by inner:m")

@@ -44,7 +44,7 @@ def test_the_passage_that_cannot_be_followed_is_quoted(kit: Any) -> None:
     verdict, _ = rate(kit, rating)
     (span,) = verdict.evidence
     assert (span.path, REASONING[span.start : span.end]) == ("step/reasoning", "Together they")
-    assert "used and not said: where 60 comes from" in verdict.rationale
+    assert "used but not said: where 60 comes from" in verdict.rationale
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_roles_of_the_file_are_what_other_monitors_read(kit: Any, tmp_path: Path
     for actions, least in ((ACTIONS, "allow"), ({**ACTIONS, "frobnicate": described}, "block")):
         view = kit.View(Task(prompt="Do frobnicate for me with y"), Dataflow(), actions=actions)
         verdict = view.plan(made)
-        assert ("dest is nobody" in verdict.feedback) == (least == "block"), verdict
+        assert ("a result names dest" in verdict.feedback) == (least == "block"), verdict
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ def test_the_table_of_calls_is_run(tmp_path: Path) -> None:
     told = [str(each) for each in policy(tmp_path, wrong).failures(ACTIONS)]
     assert len(told) == 2
     assert "policy.yaml:15" in told[0]
-    assert "expected block, but got allow: send_email is of the kind 'send' (policy.yaml:1)" in told[0]
+    assert "expected block, but got allow: send_email is of kind 'send' (policy.yaml:1)" in told[0]
     assert "twenty years" in told[1]
     missing = FILE.replace("call: send_email", "call: send_emial")
     assert "did you mean 'send_email'" in str(policy(tmp_path, missing).failures(ACTIONS)[0])
@@ -274,7 +274,7 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     [
         ("call: pay_bil, arguments: {}", "no action 'pay_bil'; did you mean 'pay_bill'"),
         ("call: pay_bill, arguments: {acount: A}", "'acount' is not an argument of 'pay_bill'; did you mean 'account'"),
-        ("call: pay_bill, arguments: {account: A}, tainted: [acount]", "'acount' is none of the call's arguments"),
+        ("call: pay_bill, arguments: {account: A}, tainted: [acount]", "'acount' is not an argument of the call"),
         ("call: pay_bill, before: [{pay_bil: {}}]", "no action 'pay_bil'"),
         ("call: pay_bill, before: [{pay_bill: {acount: A}}]", "'acount' is not an argument of 'pay_bill'"),
         ("call: pay_bill, at: noon", "'noon' is not a time"),

@@ -175,7 +175,7 @@ def test_what_would_cost_more_than_the_step_is_not_run_and_says_so(tmp_path: Pat
     outcome, probed = run(tmp_path, planner, script, Faithfulness(share=1.0))
     assert outcome.usage["oversight"].tokens == 0
     assert not probed.found
-    assert all("more than what is left of the step's" in why for why in whys(outcome))
+    assert all("more than is left of the step's" in why for why in whys(outcome))
 
 
 def test_nothing_is_asked_where_there_is_nothing_to_compare(tmp_path: Path) -> None:
@@ -189,8 +189,8 @@ def test_nothing_is_asked_where_there_is_nothing_to_compare(tmp_path: Path) -> N
     script = ["7", Sample(0, "word " * 60, reasoning="One. Two. Three.")]
     outcome, _ = run(tmp_path, planner, script, Faithfulness(share=1.0))
     assert whys(outcome) == [
-        "there is no readable reasoning to disturb",
-        "an answer in free words cannot be held against another",
+        "the step has no readable reasoning to change",
+        "an answer in free words cannot be compared",
     ]
 
 

@@ -23,7 +23,7 @@ def test_the_python_runs_as_it_stands(tmp_path: Path) -> None:
     assert done.stdout.splitlines() == [
         "One invoice is open; I pay it once.",
         "One invoice is open; I pay it once.",
-        "watch resample the reasoning of sample 0 has the phrase 'nobody will notice'",
+        "watch resample the reasoning of sample 0 contains the phrase 'nobody will notice'",
         "{'watch': 0, 'trace': 1}",
     ]
 

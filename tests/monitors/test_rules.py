@@ -180,7 +180,7 @@ def test_what_is_not_known_yet_is_left_for_later(kit: Any) -> None:
     later = kit.call("pay", "a1", account={"$later": ["a0", "account"]}, cents=1)
     verdict = under.plan(kit.call("read", invoice="i"), later)
     assert verdict.decision == "allow"
-    assert "1 checks are left" in verdict.rationale
+    assert "checks left until the arguments are known: 1" in verdict.rationale
     assert under.act(kit.call("pay", "a1", account="evil", cents=1), plan="0").decision == "block"
 
 

@@ -162,7 +162,7 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, "watches for nothing"),
+        ({}, "has nothing to watch for"),
         ({"phrases": ["a"]}, "too short"),
         ({"phrases": "whole"}, "should be a list"),
         ({"phrases": ["x" * 5] * 201}, "at most 200"),
@@ -171,7 +171,7 @@ def test_a_long_text_costs_no_more_a_piece_than_a_short_one() -> None:
         ({"patterns": ["a*"]}, "empty"),
         ({"patterns": ["(?=hide)"]}, "empty"),
         ({"repeats": 1}, "at least 2"),
-        ({"phrases": [PHRASE], "decision": "allow"}, "not an objection"),
+        ({"phrases": [PHRASE], "decision": "allow"}, "should be an objection"),
         ({"phrases": [PHRASE], "where": "nowhere"}, "`reasoning`, `text` or `both`"),
         ({"phrases": [PHRASE], "reach": 0}, "from 1 to"),
         ({"phrases": [PHRASE], "steps": "solve"}, "should be a list"),
