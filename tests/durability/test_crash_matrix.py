@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from scaffold import (
     Call,
+    Gate,
     NotPerformed,
     Plan,
     Planned,
@@ -31,11 +35,14 @@ from scaffold import (
     together,
 )
 from scaffold.errors import ActionError
+from scaffold.hosting import GatedRun
 from scaffold.interfaces import Action, ReviewContext, TraceView
+from scaffold.machinery.recording.points import POINTS
 from scaffold.testing import Scripted
-from scaffold.testing.crashes import Case, CrashWorkers, Stage, crash_matrix
+from scaffold.testing.crashes import Case, CrashWorkers, Solver, Stage, crash_matrix
 from scaffold.testing.effects import EffectLedger
 from scaffold.trace.heads import Signer
+from scaffold.vocabulary.outcome import Outcome
 from scaffold.vocabulary.review import MonitorSpec, Subject, SubjectKind
 from scaffold.vocabulary.task import Oversight
 
@@ -237,6 +244,83 @@ def make_undone(stage: Stage) -> Scaffold:
     return Scaffold(undone, actions=[book, dine], journal=stage.journal, surroundings=stage.surroundings, monitors=[])
 
 
+class Host:
+    """Another agent's loop around a gate, which calls one action of every kind, some of them at once.
+
+    Args:
+        stage: what it is built on.
+        remembers: whether it keeps each result in a file of its own, and goes on after the last; else it begins anew.
+    """
+
+    def __init__(self, stage: Stage, *, remembers: bool) -> None:
+        actions, surroundings = actions_on(stage.effects), stage.surroundings
+        self._gate = Gate(actions=actions, monitors=[], journal=stage.journal, surroundings=surroundings)
+        self._memory = stage.folder / "memory.json"
+        self._remembers = remembers
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._gate.close()
+
+    async def solve(self, task: Task) -> Outcome:
+        return await self._loop(task)
+
+    async def resume(self, run: str) -> Outcome:
+        return await self._loop("", resume=run, anew=not self._remembers)
+
+    async def _loop(self, task: Task | str, **how: Any) -> Outcome:
+        known = json.loads(self._memory.read_text()) if self._remembers and self._memory.exists() else []
+        async with self._gate.run(task, **how) as run:
+            for number, step in enumerate(self._steps(run)):
+                if number < len(known):
+                    continue
+                known.append(await step())
+                part = self._memory.with_suffix(".part")
+                part.write_text(json.dumps(known))
+                part.replace(self._memory)
+            run.answer(known)
+        return run.outcome
+
+    @staticmethod
+    def _steps(run: GatedRun) -> list[Callable[[], Awaitable[Any]]]:
+        async def think(text: str) -> str:
+            return str((await run.think(text)).value)
+
+        async def call(name: str, **arguments: str) -> str:
+            try:
+                return str((await run.act(name, arguments)).value)
+            except ActionError as error:
+                return type(error).__name__
+
+        async def at_once() -> list[str]:
+            calls = [call("put", what="b"), call("move", what="b"), call("pay", what="b")]
+            return list(await asyncio.gather(*calls))
+
+        return [
+            partial(think, "I look first."),
+            partial(call, "look", place="cellar"),
+            partial(call, "put", what="a"),
+            partial(call, "send", what="a"),
+            partial(call, "pay", what="a"),
+            at_once,
+            partial(call, "put", what="a"),  # once more, on purpose
+            partial(call, "pay", what="a"),  # which is refused: it is paid
+            partial(think, "I am done."),
+        ]
+
+
+def make_host_anew(stage: Stage) -> Host:
+    """It has nothing but the trace."""
+    return Host(stage, remembers=False)
+
+
+def make_host_that_remembers(stage: Stage) -> Host:
+    """What it has done is in its own file, but for what was under way."""
+    return Host(stage, remembers=True)
+
+
 AGENTS = [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
 
 
@@ -255,7 +339,24 @@ def test_a_run_killed_at_any_point_ends_as_it_would_have(
     record_property("crashes", in_table("files", make, cases))
 
 
-def in_table(place: str, make: Callable[[Stage], Scaffold], cases: list[Case]) -> list[object]:
+@pytest.mark.parametrize("make", [make_host_anew, make_host_that_remembers])
+def test_a_hosts_run_killed_at_any_point_ends_as_it_would_have(
+    make: Callable[[Stage], Solver],
+    tmp_path: Path,
+    crash_workers: CrashWorkers,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """The same where another agent's loop makes the calls, and goes on with its run by itself."""
+    task = Task(prompt="do it", oversight=FREELY)
+    points = [point for point in POINTS if point != "run.ended:after"]  # one that has ended does not go on
+    visits = None if THOROUGH else 1
+    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, points=points, visits=visits, workers=crash_workers)
+    assert len({case.point for case in cases}) >= 5
+    assert not [str(case) for case in cases if case.faults]
+    record_property("crashes", in_table("files", make, cases))
+
+
+def in_table(place: str, make: Callable[[Stage], Solver], cases: list[Case]) -> list[object]:
     """A column of the crash matrix's table."""
     return [place, make.__name__.removeprefix("make_"), dict(Counter(case.point for case in cases))]
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -32,7 +32,6 @@ from scaffold.trace.places import is_database
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.agent import Scaffold
     from scaffold.vocabulary.outcome import Outcome
 
 _SECONDS_A_CASE = 60
@@ -54,6 +53,22 @@ class Stage(msgspec.Struct, frozen=True):
     surroundings: Surroundings
     effects: EffectLedger
     folder: Path
+
+
+class Solver(Protocol):
+    """What a crash test kills: a `Scaffold`, or another agent's loop around a `Gate`."""
+
+    async def __aenter__(self) -> Any:
+        """Begin to be used."""
+
+    async def __aexit__(self, *_: object) -> None:
+        """Let go of everything."""
+
+    async def solve(self, task: Task, /) -> Outcome:
+        """Solve a task in a new run."""
+
+    async def resume(self, run: str, /) -> Outcome:
+        """Go on with a run that was paused or cut off."""
 
 
 class Order(msgspec.Struct):
@@ -117,9 +132,9 @@ def journal_at(place: str) -> KeptRuns:
     return PostgresJournal(place, lease=_LEASE_S)
 
 
-def load(file: str, function: str) -> Callable[[Stage], Scaffold]:
+def load(file: str, function: str) -> Callable[[Stage], Solver]:
     """Import the function that makes the agent from its file."""
-    made: Callable[[Stage], Scaffold] = getattr(_module(file), function)
+    made: Callable[[Stage], Solver] = getattr(_module(file), function)
     return made
 
 
@@ -133,7 +148,7 @@ def _module(file: str) -> ModuleType:
     return module
 
 
-async def _carry_out(agent: Scaffold, order: Order, journal: KeptRuns) -> Outcome:
+async def _carry_out(agent: Solver, order: Order, journal: KeptRuns) -> Outcome:
     """Solve or resume, and answer the run's questions through its inbox."""
     async with agent:
         begun = _begun(journal) if order.resume else []
@@ -157,7 +172,7 @@ def _begun(journal: KeptRuns) -> list[str]:
     return [run for run in journal.runs() if (journal.folder(run) / "trace.jsonl").stat().st_size]
 
 
-async def _resume(agent: Scaffold, run: str) -> Outcome:
+async def _resume(agent: Solver, run: str) -> Outcome:
     """Resume a run as soon as the dead process's claim expires."""
     async with asyncio.timeout(_SECONDS_A_CASE):
         while True:
@@ -180,7 +195,7 @@ async def _answer(journal: KeptRuns, run: str, order: Order, line: bytes) -> Non
         await journal.post(run, answer)
 
 
-def _child(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
+def _child(make: Callable[[Stage], Solver], order: Order) -> Ran:
     reached: Counter[str] = Counter()
 
     def reach(point: str) -> None:
@@ -202,7 +217,7 @@ def _child(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
     )
 
 
-def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
+def _fork(make: Callable[[Stage], Solver], order: Order) -> Ran:
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
@@ -223,7 +238,7 @@ def _fork(make: Callable[[Stage], Scaffold], order: Order) -> Ran:
     return msgspec.json.decode(said, type=Ran) if said else Ran(error="the child said nothing")
 
 
-def _warm_up(make: Callable[[Stage], Scaffold], order: Order) -> None:
+def _warm_up(make: Callable[[Stage], Solver], order: Order) -> None:
     """Run once in this process, so that children inherit imports and caches."""
     if is_database(order.place):
         importlib.import_module("psycopg_pool")

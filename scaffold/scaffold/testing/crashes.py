@@ -7,7 +7,8 @@
     assert not [case for case in cases if case.faults]
 
 `make_agent` must be a top-level function of a module, since two other processes, with different hash seeds, import its
-file. The actions leave their effects in `stage.effects`, which no crash can touch and by which runs are judged.
+file. The actions leave their effects in `stage.effects`, which no crash can touch and by which runs are judged. Another
+agent's loop around a `Gate` is tested in the same way, as an object with the methods of `Solver`.
 """
 
 from __future__ import annotations
@@ -27,15 +28,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.machinery.recording.points import POINTS
-from scaffold.testing.crash_worker import Order, Ran, Stage, journal_at
+from scaffold.testing.crash_worker import Order, Ran, Solver, Stage, journal_at
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import Story, read_story, wrong_clearances, wrong_effects, wrong_end
 
 if TYPE_CHECKING:
-    from scaffold.agent import Scaffold
     from scaffold.vocabulary.task import Task
 
-__all__ = ["Case", "CrashWorkers", "Loop", "Stage", "crash_matrix", "kill_loops"]
+__all__ = ["Case", "CrashWorkers", "Loop", "Solver", "Stage", "crash_matrix", "kill_loops"]
 
 _MOST_KILLS = 500
 _SHORTEST = 8  # points within which every run makes progress
@@ -73,7 +73,7 @@ def _in_files(folder: Path) -> str:
 
 
 def crash_matrix(  # noqa: PLR0913 - all that a matrix can be narrowed by
-    make_agent: Callable[[Stage], Scaffold],
+    make_agent: Callable[[Stage], Solver],
     task: Task,
     folder: Path,
     *,
@@ -145,7 +145,7 @@ class Loop:
 
 
 def kill_loops(
-    make_agent: Callable[[Stage], Scaffold],
+    make_agent: Callable[[Stage], Solver],
     tasks: Iterable[Task],
     folder: Path,
     source: random.Random,
@@ -192,7 +192,7 @@ def kill_loops(
             yield Loop(kills, case)
 
 
-def _named(make_agent: Callable[[Stage], Scaffold]) -> tuple[str, str]:
+def _named(make_agent: Callable[[Stage], Solver]) -> tuple[str, str]:
     file, name = inspect.getsourcefile(make_agent), make_agent.__qualname__
     if file is None or "." in name:
         raise TypeError(f"{name} has to be a function at the top level of a file")

@@ -47,14 +47,24 @@ class Story:
         return (event for event in self.events if event["kind"] in kinds)
 
     def moves(self) -> dict[str, str]:
-        """Return what the planner asked at each key, as canonical JSON, without monitors' steps."""
+        """Return what the planner asked at each key, as canonical JSON, without monitors' steps.
+
+        A host's moves have no place in a structure, and a step that was cut off is asked again as another: they are
+        numbered, without such steps.
+        """
         said = {}
         for event in self.of(*_ASKED, "noted"):
             content = self.contents.get(event["seq"], {})
             if "!" not in event.get("key", ""):
                 asked = content.get("text") if event["kind"] == "noted" else content.get("asked")
                 said[event["key"]] = json.dumps(asked, sort_keys=True)
-        return said
+        if not self.events or self.events[0].get("planner") != "host":
+            return said
+        cut_off = {event["key"] for event in self.of("step.asked")} - {
+            event["key"] for event in self.of("step.answered")
+        }
+        made = [what for key, what in said.items() if key not in cut_off]
+        return {str(number): what for number, what in enumerate(made)}
 
 
 def read_story(folder: Path) -> Story:

@@ -249,6 +249,8 @@ class Hosted:
         try:
             try:
                 outcome = await self._carry_out(move, making)
+                if isinstance(move, Think | Note):  # actions do so themselves
+                    await self._run.recorder.flush()  # before the host is told: its own memory may outlive this process
             finally:
                 self._made(making)
         except (errors.RunEnding, errors.TraceError) as error:
