@@ -398,6 +398,30 @@ def test_a_damaged_trace_is_told_and_asks_nothing(office: Office, serve: Serve) 
     assert "was altered" in told["faults"][bad.run]
 
 
+def test_runs_that_cannot_be_read_for_a_while_are_read_again(office: Office, serve: Serve) -> None:
+    """Who has the page open is told that they cannot, and then of what waits."""
+    office.wait()
+    page = serve("ann")
+    with page.client("ann") as client, page.client("ann") as looking, looking.stream("GET", "/api/news") as news:
+        told = (line for line in news.iter_lines() if line.startswith("data:"))
+
+        def until(name: str, value: object) -> None:
+            """Load the queue at each change, as the browser does."""
+            next(told)
+            while client.get("/api/queue").json().get(name) != value:
+                next(told)
+
+        until("all", 1)
+        kept = office.runs.rename(office.runs.with_name("kept"))
+        office.runs.symlink_to(office.runs)  # nobody can follow it
+        until("error", f"cannot use {office.runs}: Too many levels of symbolic links")
+        office.runs.unlink()
+        kept.rename(office.runs)
+        until("all", 1)
+        office.wait()
+        until("all", 2)
+
+
 def test_no_other_address_leads_to_the_page(serve: Serve) -> None:
     """It listens on one address of the loopback: another machine, and another of this one's addresses, meet nobody."""
     port = int(serve("ann").base.rpartition(":")[2])

@@ -214,7 +214,7 @@ class Queue:
         except FileNotFoundError:  # removed meanwhile
             self._known.pop(run, None)
             return None
-        except PermissionError as error:
+        except OSError as error:
             return _Known((0, 0), None, f"it cannot be read: {error.strerror}")
         return known
 
@@ -225,5 +225,3 @@ class Queue:
             return _Known(mark, standing(self._journal, run))
         except TraceError as error:
             return _Known(mark, None, str(error))
-        except PermissionError as error:
-            return _Known(mark, None, f"it cannot be read: {error.strerror}")

@@ -31,25 +31,40 @@ class Watch:
         self._lookers = 0
         self._looking: asyncio.Task[None] | None = None
         self._over = False
+        self._is_known = False
         self.version = 0
         self.faults: dict[str, str] = {}
 
     async def waiting(self) -> list[Waiting]:
-        """Return the current queue."""
-        if self._looking is None or self.version == 0:
+        """Return the current queue.
+
+        Raises:
+            JournalFailed: it cannot be read now.
+        """
+        if self._looking is None or not self._is_known:
             await self.refresh()
         return self._waiting
 
     async def refresh(self) -> None:
-        """Read the queue, and notify listeners if it has changed."""
+        """Read the queue, and notify listeners if it has changed, or can be read no more.
+
+        Raises:
+            JournalFailed: it cannot be read now.
+        """
         async with self._reading:
-            waiting = await asyncio.to_thread(self._queue.waiting)
+            was_known = self._is_known
+            try:
+                waiting = await asyncio.to_thread(self._queue.waiting)
+            except Exception:
+                self._is_known = False
+                if was_known:
+                    await self._tell()
+                raise
             self.faults = dict(self._queue.faults)
-            if waiting != self._waiting or self.version == 0:
+            self._is_known = True
+            if waiting != self._waiting or not was_known:
                 self._waiting = waiting
-                self.version += 1
-                async with self._changed:
-                    self._changed.notify_all()
+                await self._tell()
 
     async def news(self) -> AsyncIterator[bytes]:
         """Yield a server-sent event for each change, as long as the client listens."""
@@ -78,6 +93,11 @@ class Watch:
         async with self._changed:
             self._changed.notify_all()
 
+    async def _tell(self) -> None:
+        self.version += 1
+        async with self._changed:
+            self._changed.notify_all()
+
     async def _wait_for_change(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_STILL_THERE_S), self._changed:
@@ -85,5 +105,6 @@ class Watch:
 
     async def _look(self) -> None:
         while True:
-            await self.refresh()
+            with contextlib.suppress(Exception):  # whoever loads the queue is told
+                await self.refresh()
             await asyncio.sleep(_LOOK_S)
