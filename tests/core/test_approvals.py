@@ -16,6 +16,7 @@ from scaffold import Plan, Planned, Planning, Task, Verdict, act, action, ask, c
 from scaffold.approvals import queue
 from scaffold.errors import ActionError, TaskError
 from scaffold.interfaces import Answer, Question, Surroundings
+from scaffold.testing import ManualClock
 from scaffold.trace.answers import signed
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import FileJournal
@@ -301,13 +302,36 @@ def test_a_run_that_waits_can_be_stopped(world: World, watcher: type[Watcher]) -
     assert world.done == []
 
 
-def test_a_run_that_waits_waits_no_longer_than_its_question_is_open(world: World, watcher: type[Watcher]) -> None:
-    """Nobody says anything, which means no, and the run goes on with that."""
+def test_a_run_that_waits_waits_no_longer_than_its_question_is_open(
+    world: World, watcher: type[Watcher], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody says anything, which means no, and the run goes on with that; nothing has gone wrong."""
     agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Silent()], surroundings=Surroundings())
     task = Task.model_validate({"prompt": "x", "oversight": {"approval_timeout_s": 0.3}})
     outcome = asyncio.run(asyncio.wait_for(agent.solve(task), 20))
     assert outcome.answer.endswith("nobody answered in time")
     assert world.done == []
+    assert caplog.records == []
+
+
+class Sleeping(Silent):
+    """Nobody answers, and the machine sleeps for a day as soon as it is asked."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+
+    async def ask(self, question: Question) -> Answer | None:
+        """Sleep, and say nothing."""
+        self._clock.advance(86_400)
+        return await super().ask(question)
+
+
+def test_a_question_expires_by_the_clock(world: World, watcher: type[Watcher]) -> None:
+    """Also while the machine sleeps, or its clock is set: the time that the loop counts stands still then."""
+    agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[Sleeping(world.clock)])
+    task = Task.model_validate({"prompt": "x", "oversight": {"approval_timeout_s": 3600}})
+    outcome = asyncio.run(asyncio.wait_for(agent.solve(task), 20))
+    assert outcome.answer.endswith("nobody answered in time")
 
 
 # --- a plan's scope

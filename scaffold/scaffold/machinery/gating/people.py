@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -237,7 +236,7 @@ class People:
     async def _ask_and_listen(
         self, turn: Sequence[int], question: Question, fits: Callable[[Answer], bool]
     ) -> list[Answer]:
-        """Ask approvers in turn until their answers, or the inbox, settle the question.
+        """Ask approvers in turn until their answers, or the inbox, settle the question, or it expires.
 
         Raises:
             Stopped: somebody has stopped the run.
@@ -248,9 +247,11 @@ class People:
             while True:
                 if waited_for not in asking:
                     waited_for = self._ask_next(coming, asking, question)
-                if not asking:
+                left = question.expires - self._clock.now()  # at each look, since a machine that sleeps counts no time
+                if not asking or left <= 0:
                     return []
-                done, _ = await asyncio.wait(asking, timeout=self._look_s, return_when=asyncio.FIRST_COMPLETED)
+                within = min(self._look_s, left)
+                done, _ = await asyncio.wait(asking, timeout=within, return_when=asyncio.FIRST_COMPLETED)
                 for each in done:
                     number = asking.pop(each)
                     settling = await self._take(number, each.result(), question, fits)
@@ -296,11 +297,9 @@ class People:
         return settling
 
     async def _reach_out(self, approver: Approver, question: Question) -> Answer | None:
-        """Ask one approver until the question expires; one that fails has reached nobody."""
-        left = question.expires - self._clock.now()
+        """Ask one approver; one that fails has reached nobody."""
         try:
-            async with asyncio.timeout(None if math.isinf(left) else max(0.0, left)):
-                return _answer(await approver.ask(question))
+            return _answer(await approver.ask(question))
         except asyncio.CancelledError:
             if not is_from_within():
                 raise
