@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -391,3 +393,19 @@ def test_one_server_serves_one_event_loop_after_another(world: Any, go: Any) -> 
     server = go(world.accepted())
     for _ in range(2):
         assert go(world.run(server, ECHO)).answer == ["hello"]
+
+
+def test_threads_that_share_a_server_do_not_end_it_for_one_another(world: Any, go: Any) -> None:
+    """Each event loop has a connection of its own, which lasts as long as its run."""
+    server = go(world.accepted())
+    both = Barrier(2, timeout=60)
+
+    def together() -> None:
+        both.wait()
+
+    def work(_: int) -> Any:
+        return go(world.run(server, together, ECHO, together, ECHO, together)).answer
+
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(work, range(2))) == [[None, "hello", None, "hello", None]] * 2
+    assert len((world.folder / "listed.txt").read_text().split()) == 1 + 2

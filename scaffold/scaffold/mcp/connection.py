@@ -64,8 +64,8 @@ class Connection:
 
     @property
     def gone(self) -> bool:
-        """Whether it has ended, or belongs to an event loop that is over."""
-        return self._leave.is_set() or self._task.done() or asyncio.get_running_loop() is not self._loop
+        """Whether it has ended, or its event loop has."""
+        return self._leave.is_set() or self._task.done() or self._loop.is_closed()
 
     async def open(self, seconds: float) -> None:
         """Connect, and negotiate the protocol.
@@ -206,10 +206,9 @@ class Connection:
     async def close(self) -> None:
         """End the connection, and the program behind it."""
         self._leave.set()
-        if self._task.get_loop() is asyncio.get_running_loop():
-            if not hasattr(self, "_client"):
-                self._task.cancel()  # it never came to wait for us
-            await asyncio.gather(self._task, return_exceptions=True)
+        if not hasattr(self, "_client"):
+            self._task.cancel()  # it never came to wait for us
+        await asyncio.gather(self._task, return_exceptions=True)
 
 
 def _ends(code: int, message: str) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -40,11 +41,28 @@ if TYPE_CHECKING:
 _FRESH_S = 60.0  # how long a list of tools is valid, unless the server announces a change
 
 
+@dataclass(slots=True)
+class _Running:
+    """What a server is in one event loop.
+
+    Attributes:
+        opening: held while a connection is opened, or its tools are listed.
+        live: the connection, once there is one.
+        refused: why tools may not be called, by their names.
+        secrets: the credentials that it was given.
+    """
+
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    live: Connection | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+
+
 class McpServer:
     """A server whose accepted tools are actions.
 
     It is started by `prepare`, which Scaffold calls, and again when it has died between two calls. One instance serves
-    many runs.
+    many runs; each event loop that they are in has a connection of its own.
 
     Args:
         name: prefix of its actions' names: `NAME.TOOL`.
@@ -70,10 +88,7 @@ class McpServer:
         self.name = name
         self.settings = settings
         self._base = base or Path.cwd()
-        self._opening = asyncio.Lock()
-        self._live: Connection | None = None
-        self._refused: dict[str, str] = {}
-        self._secrets: list[str] = []
+        self._running: dict[asyncio.AbstractEventLoop | None, _Running] = {}
         self._has_own = credentials is not None
         self._credentials: FindsCredentials = Credentials(credentials, base)
 
@@ -155,7 +170,8 @@ class McpServer:
         """
         if self._has_own or credentials == self._credentials:
             return
-        if self._live is not None and not self._live.gone and (self.settings.env or self.settings.headers):
+        is_live = any(each.live is not None and not each.live.gone for each in list(self._running.values()))
+        if is_live and (self.settings.env or self.settings.headers):
             raise BadInput(
                 f"the MCP server {self.name!r} runs with the credentials of another agent: give it `credentials` of "
                 "its own, or each agent a server of its own"
@@ -171,21 +187,36 @@ class McpServer:
         """
         if say is not None:
             say(f"starting the MCP server {self.name}", 0.0)
-        await self._ready()
-        if self._refused:
-            raise BadInput("; ".join(self._refused.values()))
+        here = self._here
+        await self._ready(here)
+        if here.refused:
+            raise BadInput("; ".join(here.refused.values()))
         if say is not None:
             say(f"starting the MCP server {self.name}", 1.0)
 
     async def close(self) -> None:
-        """Stop it, and everything that it started."""
-        await self._disconnect()
-        self._opening = asyncio.Lock()  # since it may be started again in another event loop
+        """Stop it, and everything that it started, in this event loop."""
+        await self._disconnect(self._here)
 
-    async def _disconnect(self) -> None:
-        live, self._live = self._live, None
+    async def _disconnect(self, here: _Running) -> None:
+        live, here.live = here.live, None
         if live is not None:
             await live.close()
+
+    @property
+    def _here(self) -> _Running:
+        """What it is in the running event loop; outside one it runs nowhere."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            loop = None
+        here = self._running.get(loop)
+        if here is None:
+            for other in list(self._running):
+                if other is not None and other.is_closed():
+                    self._running.pop(other, None)
+            here = self._running[loop] = _Running()
+        return here
 
     async def tools(self) -> list[Tool]:
         """List its present tools, accepted or not, starting it if needed. Tools with unusable names are left out.
@@ -194,9 +225,10 @@ class McpServer:
             BadInput: it cannot be started, or its list of tools cannot be used.
             Unavailable: it is not there.
         """
-        async with self._opening:
-            live = await self._connected()
-            found = await self._list(live)
+        here = self._here
+        async with here.opening:
+            live = await self._connected(here)
+            found = await self._list(live, here)
         for name in sorted(live.odd):
             said = f"the MCP server {self.name!r} has a tool with the invalid name {name!r}, which is left out"
             warnings.warn(f"{said}: a name may have letters, digits and _ . / -", stacklevel=2)
@@ -218,62 +250,62 @@ class McpServer:
         pins.accepting(self.name, found).write()
         for made in ("accepted", "_actions"):
             self.__dict__.pop(made, None)
-        self._refused = {}
+        self._here.refused = {}
         return changes
 
-    async def _ready(self) -> Connection:
+    async def _ready(self, here: _Running) -> Connection:
         """Return a connection to a running server whose tools were checked.
 
         Raises:
             BadInput: it cannot be started.
             Unavailable: it is not there.
         """
-        live = self._live
+        live = here.live
         if live is not None and not live.gone and not live.stale and time.monotonic() - live.listed < _FRESH_S:
             return live
-        async with self._opening:
-            before, live = self._live, await self._connected()
+        async with here.opening:
+            before, live = here.live, await self._connected(here)
             if live.stale or time.monotonic() - live.listed >= _FRESH_S:
                 try:
-                    found = await self._list(live)
+                    found = await self._list(live, here)
                 except Unavailable:
                     if live is not before:
                         raise
-                    live = await self._connected()  # it may just have lost our session, as after a restart
-                    found = await self._list(live)
-                self._look_at(found)
+                    live = await self._connected(here)  # it may just have lost our session, as after a restart
+                    found = await self._list(live, here)
+                here.refused = self._differing(found)
             return live
 
-    def _look_at(self, found: list[Tool]) -> None:
-        """Refuse each offered tool that differs from its accepted description; new tools are not offered anyway."""
+    def _differing(self, found: list[Tool]) -> dict[str, str]:
+        """Say why each offered tool that differs from its accepted description is refused; new ones are not offered."""
         now = {tool.name: tool for tool in found}
         offered = {name: now[name] for name in self.accepted if name in now}
-        self._refused = {
+        return {
             change.tool: f"the MCP server {self.name!r} has changed its tool {change.tool!r} since it was accepted"
             f"{' (it is gone)' if change.kind == 'gone' else ''}: look at it with `scaffold mcp pin`"
             for change in compare(self.accepted, offered.values())
         }
 
-    async def _connected(self) -> Connection:
+    async def _connected(self, here: _Running) -> Connection:
         """Return the present connection, or a new one if it has ended; to be called under the lock."""
-        if self._live is None or self._live.gone:
-            await self._disconnect()
-            self._live = await self._open()
-        return self._live
+        if here.live is None or here.live.gone:
+            await self._disconnect(here)
+            here.live = await self._open(here)
+        return here.live
 
-    async def _open(self) -> Connection:
+    async def _open(self, here: _Running) -> Connection:
         from scaffold.mcp.connection import Connection
 
         said = self.settings
         ending = Ending(is_told=said.command is not None)
         if said.command is not None:
-            env, self._secrets = expanded(said.env, self.name, self._credentials)
+            env, here.secrets = expanded(said.env, self.name, self._credentials)
             log = self._base / said.log if said.log else None
             opening: Any = lambda: program(  # noqa: E731 - two ways to make one thing
                 said.command or (), env=env, base=self._base, most=said.max_bytes, log=log, ending=ending
             )
         else:
-            headers, self._secrets = expanded(said.headers, self.name, self._credentials)
+            headers, here.secrets = expanded(said.headers, self.name, self._credentials)
             opening = lambda: address(  # noqa: E731 - as above
                 said.url or "", headers=headers, most=said.max_bytes, timeout_s=said.timeout_s
             )
@@ -283,19 +315,19 @@ class McpServer:
         except BadInput as error:
             raise BadInput(f"the MCP server {self.name!r}: {error}") from None
         except Exception as error:  # noqa: BLE001 - what the SDK raises for what is not there is open-ended
-            raise self._not_there(error, ending) from None
+            raise self._not_there(error, ending, here) from None
         return live
 
-    async def _list(self, live: Connection) -> list[Tool]:
+    async def _list(self, live: Connection, here: _Running) -> list[Tool]:
         try:
             return await live.tools(self.settings.start_s)
         except BadInput:
             raise
         except Exception as error:  # noqa: BLE001 - as in `_open`
             await live.close()
-            raise self._not_there(error, live.ending) from None
+            raise self._not_there(error, live.ending, here) from None
 
-    def _not_there(self, error: Exception, ending: Ending) -> ScaffoldError:
+    def _not_there(self, error: Exception, ending: Ending, here: _Running) -> ScaffoldError:
         from scaffold.mcp.connection import said_of
 
         waited = f"it did not answer within {self.settings.start_s:g} s"
@@ -303,21 +335,17 @@ class McpServer:
             waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {said_of(error)}"
         )
         if self.settings.url is not None:
-            return Unavailable(
-                self._clean(f"the MCP server {self.name!r} at {self.settings.url} cannot be reached: {why}")
-            )
+            said = f"the MCP server {self.name!r} at {self.settings.url} cannot be reached: {why}"
+            return Unavailable(_clean(said, here.secrets))
         words = ending.last_words.decode(errors="replace").strip()
         last = f"; its last words: {words[-400:]!r}" if words else ""
-        return BadInput(self._clean(f"the MCP server {self.name!r} cannot be used: {why}{last}"))
-
-    def _clean(self, text: str) -> str:
-        return scrubbed(shortened(without(self._secrets, text)))
+        return BadInput(_clean(f"the MCP server {self.name!r} cannot be used: {why}{last}", here.secrets))
 
     # --- calls
 
     def refusal(self, tool: str) -> str:
         """Say why a tool may not be called; empty if it may."""
-        return self._refused.get(tool, "")
+        return self._here.refused.get(tool, "")
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> Any:
         """Call a tool once; only its action does so, with a clearance.
@@ -326,17 +354,17 @@ class McpServer:
             NotPerformed: nothing was sent.
             ToolFailed: the outcome is not known.
         """
+        here = self._here
         try:
-            live = await self._ready()
+            live = await self._ready(here)
         except (BadInput, Unavailable) as error:
             raise NotPerformed(f"{error}; nothing was sent") from None
-        refused = self.refusal(tool)
-        if refused:
-            raise NotPerformed(refused)
+        if tool in here.refused:
+            raise NotPerformed(here.refused[tool])
         try:
-            return value_of(await live.call(tool, arguments, self.settings.timeout_s), self._secrets)
+            return value_of(await live.call(tool, arguments, self.settings.timeout_s), here.secrets)
         except ToolFailed as error:
-            raise ToolFailed(self._clean(str(error))) from None
+            raise ToolFailed(_clean(str(error), here.secrets)) from None
 
 
 class McpAction:
@@ -380,6 +408,10 @@ class McpAction:
         """Redeem the clearance on exactly these arguments, then call the tool."""
         clearance.redeem(self.spec.name, canonical(arguments))
         return await self._server.call(self._tool.name, dict(arguments))
+
+
+def _clean(text: str, secrets: list[str]) -> str:
+    return scrubbed(shortened(without(secrets, text)))
 
 
 def servers(said: Any, *, base: Path) -> list[McpServer]:
