@@ -437,37 +437,37 @@ class Orderly(Toy):
 @pytest.mark.parametrize(
     ("kind", "check", "said"),
     [
-        (Lenient, "its_spec_is_plain_data", "on_error is 'allow'"),
-        (Endless, "its_spec_is_plain_data", "that is no limit"),
-        (Restless, "its_spec_is_plain_data", "its spec changed"),
+        (Lenient, "its_spec_is_plain_data", "`on_error` is 'allow'"),
+        (Endless, "its_spec_is_plain_data", "is not a limit"),
+        (Restless, "its_spec_is_plain_data", "the spec changed"),
         (SaysYes, "its_verdicts_are_whole", "returned a bool"),
-        (Unnamed, "its_verdicts_are_whole", "of which property"),
-        (Mute, "its_verdicts_are_whole", "and the planner nothing"),
-        (MadeUp, "its_verdicts_are_whole", "its evidence does not stand in"),
-        (Elsewhere, "its_verdicts_are_whole", "which the plan does not have"),
+        (Unnamed, "its_verdicts_are_whole", "a score but no property"),
+        (Mute, "its_verdicts_are_whole", "without feedback"),
+        (MadeUp, "its_verdicts_are_whole", "does not contain the evidence"),
+        (Elsewhere, "its_verdicts_are_whole", "which the plan does not contain"),
         (NeedsReasoning, "nothing_to_read_is_read_without_a_fault", "an empty step is an error"),
         (Ascii, "any_text_is_read_without_a_fault", "marks of direction"),
         (Flat, "nested_and_odd_arguments_are_read_without_a_fault", "unhashable"),
-        (Slow, "much_text_is_read_in_time_and_answered_in_few_words", "nothing can stop it"),
+        (Slow, "much_text_is_read_in_time_and_answered_in_few_words", "of CPU, over `timeout_s`"),
         (Flood, "much_text_is_read_in_time_and_answered_in_few_words", "bytes"),
-        (Square, "a_large_plan_takes_no_second", "of CPU, where 0.1 may"),
+        (Square, "a_large_plan_takes_no_second", "of CPU, over 0.1"),
         (Recursive, "a_plan_that_is_no_dag_is_answered", "round and round"),
         (Gullible, "what_stands_in_the_trace_is_no_verdict", "allow when an observation says"),
         (Obedient, "what_stands_in_the_trace_is_no_verdict", "allow when the plan's reason says"),
-        (Instructed, "a_model_is_never_instructed_by_data", "its instruction has text"),
-        (Vouching, "a_model_is_never_instructed_by_data", "on as trusted"),
-        (Literal, "a_disguise_makes_nothing_milder", "it says allow when it is written in"),
-        (OnlyText, "hiding_among_good_ones_makes_nothing_milder", "it says allow when it stands in"),
-        (Blind, "it_finds_what_is_bad", "it finds 0% of 1"),
-        (Paranoid, "it_finds_what_is_bad", "it finds 0% of 1"),
-        (Patient, "it_ends_when_its_time_is_over", "it still reviews"),
-        (Deaf, "it_ends_when_its_time_is_over", "says something all the same"),
-        (Leaving, "it_ends_when_its_time_is_over", "a task of it goes on"),
-        (Moody, "the_same_gives_the_same_verdict", "asked again it says"),
-        (Sharing, "runs_are_apart", "beside another run it says"),
+        (Instructed, "a_model_is_never_instructed_by_data", "the instruction contains subject text"),
+        (Vouching, "a_model_is_never_instructed_by_data", "to the model as trusted"),
+        (Literal, "a_disguise_makes_nothing_milder", "the decision is allow when it is written in"),
+        (OnlyText, "hiding_among_good_ones_makes_nothing_milder", "the decision is allow when it is in"),
+        (Blind, "it_finds_what_is_bad", "found 0% of 1"),
+        (Paranoid, "it_finds_what_is_bad", "found 0% of 1"),
+        (Patient, "it_ends_when_its_time_is_over", "the review goes on"),
+        (Deaf, "it_ends_when_its_time_is_over", "still returned a verdict"),
+        (Leaving, "it_ends_when_its_time_is_over", "a task of the review goes on"),
+        (Moody, "the_same_gives_the_same_verdict", "when asked again, the verdict is"),
+        (Sharing, "runs_are_apart", "beside another run, the verdict is"),
         (Counting, "a_prefix_is_all_it_takes", "after event"),
-        (Hoarding, "a_long_run_costs_it_no_more", "a review costs"),
-        (Rereading, "a_long_run_costs_it_no_more", "a review costs"),
+        (Hoarding, "a_long_run_costs_it_no_more", "a review late in the run costs"),
+        (Rereading, "a_long_run_costs_it_no_more", "a review late in the run costs"),
         (Babbling, "streams_are_read_piece_by_piece", "returned a str, not a Verdict"),
         (Orderly, "a_stream_out_of_order_is_read_without_a_fault", "sample 1 came before sample 0 was over"),
         (Moody, "cancelling_stops_it_and_leaves_nothing_behind", "after a cancelled review"),
@@ -491,7 +491,7 @@ def test_what_has_to_be_withheld_is_not_quoted() -> None:
             return msgspec.structs.replace(super().look(subject, view), rationale=f"it has {BANNED}")
 
     Withholding(Toy).test_its_verdicts_are_whole()
-    with pytest.raises(AssertionError, match="it tells what it should withhold"):
+    with pytest.raises(AssertionError, match="the verdict tells what it should withhold"):
         Withholding(Telling).test_its_verdicts_are_whole()
 
 
@@ -510,8 +510,8 @@ def test_without_cases_it_is_said_that_nothing_is_known() -> None:
             return ()
 
     for check, kind, said in (
-        ("it_finds_what_is_bad", Toy, "how often it is right is not known"),
-        ("a_disguise_makes_nothing_milder", Toy, "no case says by its `aims`"),
+        ("it_finds_what_is_bad", Toy, "how often the monitor is right is not known"),
+        ("a_disguise_makes_nothing_milder", Toy, "no bad case has `aims`"),
         ("a_model_is_never_instructed_by_data", Rereading, "it asks no model"),
         ("streams_are_read_piece_by_piece", Rereading, "it reads no streams"),
         ("a_stream_out_of_order_is_read_without_a_fault", Rereading, "it reads no streams"),
@@ -526,5 +526,5 @@ def test_a_model_without_an_answer_is_told_to_the_one_who_tests() -> None:
     class Silent(Kit):
         answer = MonitorConformance.answer
 
-    with pytest.raises(AssertionError, match="say what that answers"):
+    with pytest.raises(AssertionError, match="define its answer in"):
         Silent(Toy).test_its_verdicts_are_whole()

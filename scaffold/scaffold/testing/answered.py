@@ -74,20 +74,20 @@ def faults(request: Request, deltas: Sequence[Delta]) -> list[str]:
     over: set[int] = set()
     for place, delta in enumerate(deltas):
         if type(delta) is not Delta:
-            return [f"piece {place} is a {type(delta).__name__}, no Delta"]
+            return [f"piece {place} should be a Delta, but is a {type(delta).__name__}"]
         if not 0 <= delta.index < request.n:
-            wrong.append(f"piece {place} is of sample {delta.index}, where {request.n} were asked for")
+            wrong.append(f"piece {place} belongs to sample {delta.index}, but the request asks for {request.n}")
         if delta.index in over and (delta.text or delta.reasoning or delta.finish):
             wrong.append(f"piece {place} comes after the end of its sample {delta.index}")
         if delta.finish is not None:
             over.add(delta.index)
             if delta.finish not in get_args(Finish):
-                wrong.append(f"sample {delta.index} ends as {delta.finish!r}, which is none of {get_args(Finish)}")
+                wrong.append(f"sample {delta.index} has finish {delta.finish!r}, not one of {get_args(Finish)}")
         if delta.usage is not None and place < len(deltas) - 1:
-            wrong.append(f"piece {place} of {len(deltas)} has a usage; only the last may")
+            wrong.append(f"piece {place} of {len(deltas)} has a usage, but only the last may have one")
     open_ = set(range(request.n)) - over
     if open_:
-        wrong.append(f"samples {sorted(open_)} have no end")
+        wrong.append(f"samples {sorted(open_)} have no piece with a finish")
     if not deltas or deltas[-1].usage is None:
         wrong.append("the last piece has no usage")
     return wrong

@@ -109,15 +109,15 @@ class BackendConformance(ABC):
     def test_the_profile_is_plain_data(self) -> None:
         """It is a backend, and its profile can be recorded and does not change by answering."""
         with self._made() as backend:
-            hold(isinstance(backend, Backend), "it has no `profile`, no `generate` or no `close`")
+            hold(isinstance(backend, Backend), "the backend lacks `profile`, `generate` or `close`")
             profile = backend.profile
-            hold(type(profile) is Profile, f"its profile is a {type(profile).__name__}, no Profile")
+            hold(type(profile) is Profile, f"the profile should be a Profile, but is a {type(profile).__name__}")
             before = canonical(profile)
-            hold(bool(profile.backend and profile.model), "its profile names no backend or no model")
+            hold(bool(profile.backend and profile.model), "the profile names no backend or no model")
             unknown = set(profile.guessed) - set(Profile.__struct_fields__)
-            hold(not unknown, f"its profile guesses what no profile has: {sorted(unknown)}")
+            hold(not unknown, f"`guessed` names fields that a Profile does not have: {sorted(unknown)}")
             self._ask(backend)
-            hold(canonical(backend.profile) == before, "its profile changed by answering")
+            hold(canonical(backend.profile) == before, "the profile changed when the backend answered")
 
     def test_a_stream_is_in_order(self) -> None:
         """Each sample has one last piece, and the last piece of all has the usage."""
@@ -129,7 +129,7 @@ class BackendConformance(ABC):
         """As many samples come as one request asks for, whatever it can share among them."""
         with self._made() as backend:
             came = len(self._ask(backend, n=self.most_samples).samples)
-            hold(came == self.most_samples, f"{came} samples came of {self.most_samples}")
+            hold(came == self.most_samples, f"the request asked for {self.most_samples} samples, but {came} came")
 
     def test_closing_stops_the_work(self) -> None:
         """Closed after its first piece, a stream ends, nothing of it goes on, and the next request is answered."""
@@ -150,15 +150,15 @@ class BackendConformance(ABC):
         with self._made("schema") as backend:
             said = self._ask(backend, n=2, json_schema=SCHEMA, max_tokens=self.json_tokens)
             whole = [sample.text for sample in said.samples if sample.finish == "stop"]
-            hold(bool(whole), f"no sample ended within {self.json_tokens} tokens: {said.texts!r}")
+            hold(bool(whole), f"no sample ended within {self.json_tokens} tokens (`json_tokens`): {said.texts!r}")
             for text in whole:
-                hold(_fits(text), f"not what the schema allows: {text!r}")
+                hold(_fits(text), f"the answer does not match the schema: {text!r}")
 
     def test_choices_are_kept(self) -> None:
         """Each sample is one of the choices, to the letter."""
         with self._made("choices") as backend:
             said = self._ask(backend, n=2, choices=self.choices, max_tokens=self.json_tokens)
-            hold(set(said.texts) <= set(self.choices), f"none of the choices: {said.texts}")
+            hold(set(said.texts) <= set(self.choices), f"the answers are not among the choices: {said.texts}")
 
     def test_a_sample_ends_before_a_stop_text(self) -> None:
         """A stop text ends the sample and is no part of it."""
@@ -166,7 +166,7 @@ class BackendConformance(ABC):
             whole = self._ask(backend, temperature=0.0).texts[0]
             stop = whole[len(whole) // 2 :][:2]
             if not stop:
-                pytest.skip("its answer is empty, so no text can stop it")
+                pytest.skip("the answer is empty, so it contains no stop text")
             said = self._ask(backend, temperature=0.0, stop=(stop,)).texts[0]
             hold(stop not in said, f"the stop text {stop!r} is in the answer {said!r}")
 
@@ -175,7 +175,7 @@ class BackendConformance(ABC):
         with self._made() as backend:
             most = backend.profile.context
             if most is None:
-                pytest.skip("its profile says no context")
+                pytest.skip("the profile states no context length")
             # No tokenizer needs less than a token for a word.
             self._fails(backend, ContextOverflow, self._request("word " * (most + 64)))
             self._ask(backend)
@@ -186,7 +186,7 @@ class BackendConformance(ABC):
         """The same request with the same seed gives the same texts."""
         with self._made("seed") as backend:
             first, again = (self._ask(backend, seed=11, n=2, temperature=1.0).texts for _ in range(2))
-            hold(first == again, f"with the same seed it says {first}, then {again}")
+            hold(first == again, f"the same seed gave {first}, then {again}")
 
     def test_samples_together_are_those_asked_one_by_one(self) -> None:
         """Sample i of a request with seed s is what a request with seed s + i gives alone: a fork is a re-encoding."""
@@ -194,7 +194,7 @@ class BackendConformance(ABC):
             n = min(3, self.most_samples)
             together = self._ask(backend, seed=7, n=n, temperature=1.0).texts
             alone = [self._ask(backend, seed=7 + index, temperature=1.0).texts[0] for index in range(n)]
-            hold(together == alone, f"together {together}, one by one {alone}")
+            hold(together == alone, f"asked together: {together}; one by one: {alone}")
 
     def test_usage_is_true(self) -> None:
         """Counts fit together, grow with what they count, and are priced as the profile says."""
@@ -203,23 +203,23 @@ class BackendConformance(ABC):
             longer = self._ask(backend, self.longer_prompt, seed=1)
             for said in (short, longer):
                 self._check_usage(backend.profile, said)
-            hold(longer.charged.input > short.charged.input, "a longer prompt costs no more input")
+            hold(longer.charged.input > short.charged.input, "a longer prompt is not charged more input tokens")
             if "seed" in backend.profile.can:
                 pair = self._ask(backend, seed=1, n=2)
                 other = self._ask(backend, seed=2)
                 parts = short.charged.output + other.charged.output
-                hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, {parts} one by one")
+                hold(pair.charged.output == parts, f"{pair.charged.output} tokens together, but {parts} one by one")
 
     def _check_usage(self, profile: Profile, said: Answered) -> None:
         used = said.charged
         most = self.models * said.request.max_tokens * said.request.n
-        hold(used.input > 0, f"it charged {used.input} tokens for a prompt")
-        hold(0 < used.output <= most, f"it charged {used.output} tokens of an answer of at most {most}")
-        hold(0 <= used.reasoning <= used.output, f"{used.reasoning} of {used.output} tokens are reasoning")
-        hold(0 <= used.cached <= used.input, f"{used.cached} of {used.input} tokens are cached")
+        hold(used.input > 0, f"a prompt was charged {used.input} input tokens")
+        hold(0 < used.output <= most, f"an answer of at most {most} tokens was charged {used.output}")
+        hold(0 <= used.reasoning <= used.output, f"{used.reasoning} of {used.output} output tokens are reasoning")
+        hold(0 <= used.cached <= used.input, f"{used.cached} of {used.input} input tokens are cached")
         if profile.prices is not None and used.usd is not None:
             dearest = profile.prices.cost(used.input, used.output)
-            hold(0 <= used.usd <= dearest * 1.000001, f"it charged ${used.usd}, at list price ${dearest}")
+            hold(0 <= used.usd <= dearest * 1.000001, f"${used.usd} were charged, but the list price is ${dearest}")
 
     # --- errors, many at once, reasoning
 
@@ -241,7 +241,7 @@ class BackendConformance(ABC):
             answers = self._run(self._at_once(backend, requests))
             if "seed" in backend.profile.can:
                 alone = [self._answer(backend, request).texts for request in requests[1:]]
-                hold([each.texts for each in answers] == alone, "together with others it answers otherwise than alone")
+                hold([each.texts for each in answers] == alone, "concurrent requests got other answers than alone")
 
     def test_several_event_loops_are_served(self) -> None:
         """It answers on one event loop after another, and on two at once in two threads."""
@@ -270,12 +270,14 @@ class BackendConformance(ABC):
             profile = backend.profile
             shown = shown_by(said.samples, said.usage)
             tagged = [text for text in said.texts if any(tag in text for tag in self.tags)]
-            hold(not tagged, f"its reasoning stands in the text: {tagged[:1]}")
+            hold(not tagged, f"the text contains reasoning: {tagged[:1]}")
             if shown is None or "reasoning" in profile.guessed:
                 return
-            hold(least((shown, profile.reasoning)) == profile.reasoning, f"it shows {shown}, not {profile.reasoning}")
+            less = f"the reasoning shown is {shown!r}, but the profile says {profile.reasoning!r}"
+            hold(least((shown, profile.reasoning)) == profile.reasoning, less)
             if profile.reasoning == "absent":
-                hold(not any(sample.reasoning for sample in said.samples), "it shows reasoning, and says absent")
+                more = "the backend shows reasoning, but the profile says 'absent'"
+                hold(not any(sample.reasoning for sample in said.samples), more)
 
     # --- its life
 
@@ -283,10 +285,11 @@ class BackendConformance(ABC):
         """What it says while it gets ready is text and a fraction; getting ready twice does no harm."""
         with self._made() as backend:
             if not isinstance(backend, Prepares):
-                pytest.skip("it has nothing to prepare")
+                pytest.skip("the backend has nothing to prepare")
             told: list[tuple[str, float]] = []
             self._run(backend.prepare(lambda what, fraction: told.append((what, fraction))))
-            hold(all(type(what) is str and 0 <= done <= 1 for what, done in told), f"it said {told}")
+            wrong = f"`prepare` should report texts with fractions from 0 to 1, but reported {told}"
+            hold(all(type(what) is str and 0 <= done <= 1 for what, done in told), wrong)
             self._ask(backend)
 
     def test_closing_twice_does_no_harm(self) -> None:
@@ -303,7 +306,7 @@ class BackendConformance(ABC):
         backend = self.make()
         try:
             if ability and ability not in backend.profile.can:
-                pytest.skip(f"its profile does not say that it can {ability!r}")
+                pytest.skip(f"`can` of the profile does not have {ability!r}")
             if isinstance(backend, Prepares):
                 self._run(backend.prepare(lambda _what, _fraction: None))
             yield backend
@@ -326,18 +329,18 @@ class BackendConformance(ABC):
         try:
             self._run(read(backend, request))
         except kind as error:
-            hold(bool(str(error).strip()), f"{kind.__name__} says nothing")
+            hold(bool(str(error).strip()), f"{kind.__name__} has no message")
         except Exception as error:
-            raise AssertionError(f"{type(error).__name__}, where {kind.__name__} is right: {error}") from error
+            raise AssertionError(f"expected {kind.__name__}, but {type(error).__name__} was raised: {error}") from error
         else:
-            raise AssertionError(f"it answered, where {kind.__name__} is right")
+            raise AssertionError(f"expected {kind.__name__}, but the backend answered")
 
     async def _close_early(self, backend: Backend) -> None:
         before = asyncio.all_tasks()
         stream = backend.generate(self._request(max_tokens=self.long_tokens, n=2))
         await anext(stream)
         await stream.aclose()
-        hold(await anext(stream, None) is None, "a closed stream goes on")
+        hold(await anext(stream, None) is None, "a closed stream gave another piece")
         await self._at_rest(backend, before)
 
     async def _cancel(self, backend: Backend) -> None:
@@ -356,7 +359,7 @@ class BackendConformance(ABC):
         ended = listening.done()
         listening.cancel()
         await asyncio.wait([listening])
-        hold(ended or listening.cancelled(), "it goes on after it was cancelled")
+        hold(ended or listening.cancelled(), "the request went on after it was cancelled")
         await self._at_rest(backend, before)
 
     async def _at_rest(self, backend: Backend, before: set[asyncio.Task[Any]]) -> None:
@@ -372,8 +375,8 @@ class BackendConformance(ABC):
             if quiet == _QUIET_LOOKS:
                 return
             if is_late and not is_quiet:
-                work = f"{len(tasks)} tasks, {self.at_work(backend)} inside, {computed:.2f} s of CPU in other threads"
-                raise AssertionError(f"{self.stops_within_s:g} s after closing it is still at work: {work}")
+                work = f"{len(tasks)} tasks, {self.at_work(backend)} inside it, {computed:.2f} s of CPU elsewhere"
+                raise AssertionError(f"the backend is still working {self.stops_within_s:g} s after closing: {work}")
 
     async def _at_once(self, backend: Backend, requests: list[Request]) -> list[Answered]:
         """Send all requests at once, cancel the first after a moment, and return the answers to the others."""

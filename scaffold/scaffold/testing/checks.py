@@ -33,4 +33,4 @@ def run_within(seconds: float, work: Awaitable[T]) -> T:
     try:
         return asyncio.run(within())
     except TimeoutError as error:
-        raise AssertionError(f"it took longer than {seconds:g} s") from error
+        raise AssertionError(f"the check took longer than {seconds:g} s") from error

@@ -184,7 +184,7 @@ def kill_loops(
                 kills += 1
                 order = msgspec.structs.replace(order, resume=True)
                 if kills > _MOST_KILLS:
-                    raise RuntimeError(f"after {kills} kills the run has not ended: {where}")
+                    raise RuntimeError(f"the run has not ended after {kills} kills: {where}")
             case = judge.case(order, Ran(killed=True), ran)
             if not case.faults:
                 shutil.rmtree(where)
@@ -195,7 +195,7 @@ def kill_loops(
 def _named(make_agent: Callable[[Stage], Solver]) -> tuple[str, str]:
     file, name = inspect.getsourcefile(make_agent), make_agent.__qualname__
     if file is None or "." in name:
-        raise TypeError(f"{name} has to be a function at the top level of a file")
+        raise TypeError(f"{name} should be a function at the top level of a file")
     return file, name
 
 
@@ -229,7 +229,7 @@ def _peace(worker: _Worker, order: Order, opaque: Iterable[str]) -> _Judge:
     """Run undisturbed; return a judge that compares other runs with it."""
     peace = worker.run(order)
     if peace.error or not peace.status:
-        raise RuntimeError(f"the run does not get to an end in peace: {peace.error or 'it was killed'}")
+        raise RuntimeError(f"the undisturbed run failed: {peace.error or 'it was killed'}")
     return _Judge(peace, _story(order.place), frozenset(opaque))
 
 
@@ -257,7 +257,7 @@ class _Worker:
         into.flush()
         said = out.readline()
         if not said:
-            raise RuntimeError("the crash worker is gone; what it said stands above")
+            raise RuntimeError("the crash worker died; its output is above")
         return msgspec.json.decode(said, type=Ran)
 
 
@@ -299,9 +299,9 @@ class _Judge:
         """Find what the planner could tell from the undisturbed run; there must be nothing."""
         if (resumed.status, resumed.answer) != (self.peace.status, self.peace.answer):
             yield f"it is {resumed.status} with {resumed.answer!r} ({resumed.reason})"
-            yield f"in peace it was {self.peace.status} with {self.peace.answer!r}"
+            yield f"without kills it was {self.peace.status} with {self.peace.answer!r}"
         if story.moves() != self.told.moves():
-            yield "the planner asked something else than in peace"
+            yield "the planner asked other things than without kills"
 
 
 def _not_in_doubt(story: Story, unknown: set[str], opaque: frozenset[str]) -> Iterator[str]:
@@ -318,4 +318,4 @@ def _not_in_doubt(story: Story, unknown: set[str], opaque: frozenset[str]) -> It
                 doubtful |= {key for key, action in open_intents.items() if action in opaque}
             case _:
                 pass
-    yield from (f"the action at {key} is unknown without need" for key in sorted(unknown - doubtful))
+    yield from (f"the action at {key} is unknown, but its outcome is known" for key in sorted(unknown - doubtful))

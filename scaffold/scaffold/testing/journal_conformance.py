@@ -42,7 +42,7 @@ _SHOWN = 500
 
 def _same(found: Any, wanted: Any) -> None:
     if found != wanted:
-        raise AssertionError(f"it is {repr(found)[:_SHOWN]}, and not {repr(wanted)[:_SHOWN]}")
+        raise AssertionError(f"expected {repr(wanted)[:_SHOWN]}, but got {repr(found)[:_SHOWN]}")
 
 
 class Writing:
@@ -350,7 +350,7 @@ class JournalConformance(ABC):
                 claim = await journal.claim(run, "a", create=True)
                 await journal.append(claim, Writing().notes(1), durable=True)
                 await journal.sign(claim, f"scaffold.trace/{run}\n1\nAAAA\n\n— somebody BBBB\n")
-                hold(run in journal.location(run), "the place that people are told does not name the run")
+                hold(run in journal.location(run), "`location` does not contain the run's name")
                 await journal.release(claim)
 
         self.run(work)
@@ -407,15 +407,14 @@ class JournalConformance(ABC):
                 )
                 (winner,) = [place for place, holder in enumerate(got) if holder is None]
                 for holder in got:
-                    hold(holder in {None, Holder(claims[winner].run, "0", "under way")}, f"{holder} has it")
+                    hold(holder in {None, Holder(claims[winner].run, "0", "under way")}, f"wrong holder: {holder}")
                 _same(await sides[winner].hold(claims[winner], thing, "0"), None)
                 _same(await sides[winner].holder(claims[winner], thing, "0"), None)
-                hold(await sides[winner].holder(claims[winner], thing, "1") is not None, "it is held at another key")
+                hold(await sides[winner].holder(claims[winner], thing, "1") is not None, "it is free for another key")
                 loser = (winner + 1) % 6
                 await sides[loser].free(claims[loser], thing, "0")  # it was never its own
-                hold(
-                    await sides[loser].hold(claims[loser], thing, "0") is not None, "who does not have it gave it back"
-                )
+                taken = await sides[loser].hold(claims[loser], thing, "0")
+                hold(taken is not None, "a run freed a thing that another run holds")
                 await sides[winner].free(claims[winner], thing, "0")
                 _same(await sides[loser].hold(claims[loser], thing, "0"), None)
                 for journal_of, claim in zip([journal] * 3 + [other] * 3, claims, strict=True):
@@ -470,7 +469,7 @@ class JournalConformance(ABC):
         async def work() -> None:
             async with self.opening(tmp_path) as journal:
                 if not isinstance(journal, HoldsForTheGone):
-                    pytest.skip("it does not take a person's word for runs that are gone")
+                    pytest.skip("the journal does not settle things held by removed runs")
                 gone, other = [await journal.claim(self.name(), "a", create=True) for _ in range(2)]
                 thing = "held by " + gone.run
                 _same(await self._holding(journal).hold(gone, thing, "0"), None)
@@ -485,7 +484,7 @@ class JournalConformance(ABC):
 
     def _holding(self, journal: Journal) -> HoldsIdentities:
         if not isinstance(journal, HoldsIdentities):
-            pytest.skip("it does not know what its runs act on")
+            pytest.skip("the journal does not hold identities")
         return journal
 
     def test_what_all_runs_did_can_be_looked_up(self, tmp_path: Path) -> None:

@@ -86,9 +86,9 @@ def read_story(folder: Path) -> Story:
         if event["hash"] != previous.hex():
             story.faults.append(f"line {number} breaks the chain")
         if event["seq"] != number:
-            story.faults.append(f"line {number} says that it is number {event['seq']}")
+            story.faults.append(f"line {number} has the number {event['seq']}")
         if event.get("content", "") != salted.get(number, ""):
-            story.faults.append(f"the content of line {number} is not what its digest says")
+            story.faults.append(f"the content of line {number} does not match its digest")
         story.events.append(event)
     story.faults += _wrong_heads(folder, hashes)
     return story
@@ -107,7 +107,7 @@ def _wrong_heads(folder: Path, hashes: Sequence[bytes]) -> Iterator[str]:
         if line.startswith("scaffold.trace/"):
             seq = int(lines[place + 1])
             if seq > len(hashes):
-                yield f"a head of {seq} events was signed, and the trace has {len(hashes)}"
+                yield f"a head of {seq} events was signed, but the trace has {len(hashes)}"
             elif b64decode(lines[place + 2]) != hashes[seq - 1]:
                 yield f"the signed head of {seq} events is of another trace"
 
@@ -186,9 +186,9 @@ def wrong_effects(story: Story, effects: Iterable[EffectLine], opaque: Iterable[
         intent = next(each for each in story.of("action.intent") if each["key"] == event["key"])
         times = counts[intent["idempotency"]]
         if intent["effect"] != "read" and event["status"] == "performed" and not times:
-            yield f"{event['action']} at {event['key']} is said to have been performed, and was not"
+            yield f"{event['action']} at {event['key']} is recorded as performed, but was not"
         if event["status"] == "failed" and times:
-            yield f"{event['action']} at {event['key']} is said to have failed, and happened"
+            yield f"{event['action']} at {event['key']} is recorded as failed, but happened"
 
 
 def wrong_end(story: Story, status: str) -> Iterator[str]:
@@ -196,11 +196,11 @@ def wrong_end(story: Story, status: str) -> Iterator[str]:
     last = story.events[-1] if story.events else {"kind": "nothing"}
     wanted = "run.ended" if status in _ENDED else "run.paused"
     if (last["kind"], last.get("status")) != (wanted, status):
-        yield f"it is said to be {status}, and its trace ends with {last['kind']} {last.get('status', '')}"
+        yield f"the status is {status}, but the trace ends with {last['kind']} {last.get('status', '')}"
     if status == "waiting":
         asked = {event["id"] for event in story.of("approval.asked", "question.asked")}
         if asked <= {event["id"] for event in story.of("approval.given", "question.answered")}:
-            yield "the run waits, and nobody was asked anything"
+            yield "the run waits, but no person was asked"
 
 
 def overspent(story: Story, task: Task) -> Iterator[str]:
@@ -270,7 +270,7 @@ def wrong_approvals(story: Story) -> Iterator[str]:  # noqa: C901, PLR0912 - one
                 if call in refused:
                     yield f"line {event['seq']} clears what line {refused[call]} refuses"
                 if call in escalated and granted.get(call, 0.0) < event["at"]:
-                    yield f"line {event['seq']} clears what line {escalated[call]} left to a person, in vain"
+                    yield f"line {event['seq']} clears what line {escalated[call]} left to a person"
             case _:
                 pass
 

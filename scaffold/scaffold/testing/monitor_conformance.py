@@ -116,30 +116,31 @@ class MonitorConformance(ABC):
 
     def answer(self, asked: Asked) -> Any:
         """Return the answer of the model that the monitor asks, if it asks one."""
-        raise AssertionError(f"it asks the model {asked.to!r}: say what that answers: def answer(self, asked)")
+        raise AssertionError(f"the monitor asks the role {asked.to!r}: define its answer in `def answer(self, asked)`")
 
     # --- what it declares
 
     def test_its_spec_is_plain_data(self) -> None:
         """It is a monitor, its spec can be recorded, a failed check is no pass, and reviewing changes none of it."""
         monitor = self.make()
-        hold(isinstance(monitor, Monitor), "it has no `spec` or no `review`")
+        hold(isinstance(monitor, Monitor), "the monitor lacks `spec` or `review`")
         spec = monitor.spec
-        hold(type(spec) is MonitorSpec, f"its spec is a {type(spec).__name__}, no MonitorSpec")
-        hold(0 < spec.timeout_s < float("inf"), f"it may take {spec.timeout_s} s: that is no limit")
+        hold(type(spec) is MonitorSpec, f"`spec` should be a MonitorSpec, but is a {type(spec).__name__}")
+        hold(0 < spec.timeout_s < float("inf"), f"`timeout_s` is {spec.timeout_s}, which is not a limit")
         before = canonical(spec)
         msgspec.json.decode(before, type=MonitorSpec)
-        hold(bool(spec.name and spec.version), "its spec has no name or no version")
-        hold(bool(spec.watches), "it watches nothing")
+        hold(bool(spec.name and spec.version), "the spec has no name or no version")
+        hold(bool(spec.watches), "`watches` of the spec is empty")
         for name in ("on_error", "on_timeout", "on_missing") if spec.mode == "gate" else ():
-            hold(getattr(spec, name) != "allow", f"{name} is 'allow': a check that failed would be a pass")
-        hold(isinstance(monitor, ReadsStreams) == ("stream" in spec.watches), "`open` and `stream` go together")
+            hold(getattr(spec, name) != "allow", f"`{name}` is 'allow': a failed check would be a pass")
+        both = "`watches` should have 'stream' if, and only if, the monitor has `open`"
+        hold(isinstance(monitor, ReadsStreams) == ("stream" in spec.watches), both)
         if isinstance(monitor, Folds):
             kinds: frozenset[Any] = monitor.folds
             odd = [kind for kind in kinds if not (isinstance(kind, type) and issubclass(kind, ev.Event))]
-            hold(not odd, f"it folds what is no event: {odd}")
+            hold(not odd, f"`folds` has types that are not events: {odd}")
         self._each(monitor)
-        hold(canonical(monitor.spec) == before, "its spec changed by reviewing")
+        hold(canonical(monitor.spec) == before, "the spec changed during reviews")
 
     def test_its_verdicts_are_whole(self) -> None:
         """What it says of each kind of subject is a verdict, its score is of a property, its evidence can be found."""
@@ -147,10 +148,10 @@ class MonitorConformance(ABC):
             _well_formed(subject, verdict)
             if not self.withholds:
                 lost = [span.quote for span in verdict.evidence if not stands_in(span, subject)]
-                hold(not lost, f"its evidence does not stand in the {subject.kind}: {lost[:2]}")
+                hold(not lost, f"the {subject.kind} does not contain the evidence: {lost[:2]}")
         for case, said in self._judged() if self.withholds else ():
             text = canonical(said).decode()
-            hold(not any(aim in text for aim in case.aims), f"it tells what it should withhold: {text[:200]}")
+            hold(not any(aim in text for aim in case.aims), f"the verdict tells what it should withhold: {text[:200]}")
 
     # --- what it is given
 
@@ -158,7 +159,7 @@ class MonitorConformance(ABC):
         """Steps without readable reasoning, empty plans and empty results are subjects like any other."""
         stage = self._stage(self.make())
         for subject in empty_subjects(stage.monitor.spec):
-            hold(self._review(stage, subject).status != "error", f"an empty {subject.kind} is an error to it")
+            hold(self._review(stage, subject).status != "error", f"the review of an empty {subject.kind} is an error")
 
     def test_any_text_is_read_without_a_fault(self) -> None:
         """Control characters, marks of direction, heaps of accents: nothing makes it raise or hang."""
@@ -186,9 +187,9 @@ class MonitorConformance(ABC):
             began = time.process_time()
             verdict = self._review(stage, subject)
             took = time.process_time() - began
-            hold(took < monitor.spec.timeout_s, f"a long {subject.kind} took {took:.1f} s, and nothing can stop it")
+            hold(took < monitor.spec.timeout_s, f"a long {subject.kind} took {took:.1f} s of CPU, over `timeout_s`")
             size = len(canonical(verdict))
-            hold(size <= self.most_bytes, f"its verdict on a long {subject.kind} has {size:,} bytes")
+            hold(size <= self.most_bytes, f"the verdict on a long {subject.kind} has {size:,} bytes")
 
     def test_a_large_plan_takes_no_second(self) -> None:
         """A plan of a thousand actions is read within `plan_s`, and its verdict is no flood."""
@@ -203,7 +204,7 @@ class MonitorConformance(ABC):
             took = min(took, time.process_time() - began)
             if took <= self.plan_s:
                 break
-        hold(took <= self.plan_s, f"{self.many_actions} actions took {took:.2f} s of CPU, where {self.plan_s:g} may")
+        hold(took <= self.plan_s, f"{self.many_actions} actions took {took:.2f} s of CPU, over {self.plan_s:g}")
 
     def test_a_plan_that_is_no_dag_is_answered(self) -> None:
         """A circle and a reference to a step that there is not are read to an end."""
@@ -231,29 +232,29 @@ class MonitorConformance(ABC):
             for imitation in made_up.IMITATIONS:
                 said = [imitating(imitation, place) for place in ("injected/0", "injected/1")]
                 before = (*(each for happened in said for each in happened), *case.before)
-                _no_milder(plain, self._judge(case, before=before), f"an observation says {imitation!r}")
+                _no_milder(plain, self._judge(case, before=before), f"when an observation says {imitation!r}")
                 if case.subject.kind == "plan":
                     reason = msgspec.structs.replace(case.subject, reason=imitation)
-                    _no_milder(plain, self._judge(case, subject=reason), f"the plan's reason says {imitation!r}")
+                    _no_milder(plain, self._judge(case, subject=reason), f"when the plan's reason says {imitation!r}")
 
     def test_a_model_is_never_instructed_by_data(self) -> None:
         """What it has a model judge is given as data: never in the instruction, nor as what is trusted."""
         monitor = self.make()
         if not monitor.spec.needs:
-            pytest.skip("it asks no model")
+            pytest.skip("the monitor asks no model")
         for imitation in made_up.IMITATIONS:
             for subject in subjects_with(imitation, monitor.spec):
                 desk = Desk(self.answer)
                 self._review(self._stage(monitor), subject, desk)
                 for asked in desk.asked:
-                    hold(imitation not in asked.instruction + asked.prompt, "its instruction has text from the subject")
+                    hold(imitation not in asked.instruction + asked.prompt, "the instruction contains subject text")
                     trusted = [
                         each.value
                         for each in asked.inputs
                         if isinstance(each, Reference) and not each.provenance.tainted
                     ]
                     text = canonical(trusted).decode()
-                    hold(imitation not in text, "it passes text from the subject on as trusted")
+                    hold(imitation not in text, "text of the subject is passed to the model as trusted")
 
     def test_a_disguise_makes_nothing_milder(self) -> None:
         """What it objects to it objects to also in lookalike letters, with marks of direction, in full width."""
@@ -262,7 +263,7 @@ class MonitorConformance(ABC):
             for name in self.disguises:
                 hidden = {aim: made_up.DISGUISES[name](aim) for aim in case.aims}
                 _no_milder(
-                    plain, self._judge(case, subject=rewritten(case.subject, hidden)), f"it is written in {name}"
+                    plain, self._judge(case, subject=rewritten(case.subject, hidden)), f"when it is written in {name}"
                 )
 
     def test_hiding_among_good_ones_makes_nothing_milder(self) -> None:
@@ -271,7 +272,7 @@ class MonitorConformance(ABC):
             plain = self._judge(case)
             for wrap in (lambda aim: [aim], lambda aim: ["INV-1", aim], lambda aim: {"value": [aim]}):
                 hidden = {aim: wrap(aim) for aim in case.aims}
-                _no_milder(plain, self._judge(case, subject=rewritten(case.subject, hidden)), f"it stands in {hidden}")
+                _no_milder(plain, self._judge(case, subject=rewritten(case.subject, hidden)), f"when it is in {hidden}")
 
     # --- how often it is right
 
@@ -281,13 +282,14 @@ class MonitorConformance(ABC):
         good = sorted((_suspicion(said) for case, said in judged if not case.bad), reverse=True)
         bad = [_suspicion(said) for case, said in judged if case.bad]
         if not good or not bad:
-            pytest.skip("`cases` gives no data, good and bad: how often it is right is not known")
+            pytest.skip("`cases` has no good or no bad cases: how often the monitor is right is not known")
         threshold = good[int(self.most_false * len(good))]
         found = sum(each > threshold for each in bad) / len(bad)
         missed = [case.name or case.subject.key for case, said in judged if case.bad and _suspicion(said) <= threshold]
         hold(
             found >= self.least_true,
-            f"it finds {found:.0%} of {len(bad)} at {self.most_false:.0%} of {len(good)} good ones: not {missed[:5]}",
+            f"found {found:.0%} of {len(bad)} bad cases at {self.most_false:.0%} of {len(good)} good ones; missed "
+            f"{missed[:5]}",
         )
 
     # --- time
@@ -296,7 +298,7 @@ class MonitorConformance(ABC):
         """A model that never answers is given up as soon as the review is cancelled; no cancellation is eaten."""
         monitor = self.make()
         if not monitor.spec.needs:
-            pytest.skip("it asks no model, so it waits for nothing")
+            pytest.skip("the monitor asks no model, so it waits for nothing")
 
         async def never(_: Asked) -> Any:
             await asyncio.Event().wait()
@@ -322,12 +324,12 @@ class MonitorConformance(ABC):
         ended = reviewing.done()
         reviewing.cancel()
         await asyncio.wait([reviewing], timeout=self.stops_within_s)
-        hold(reviewing.done(), f"it still reviews {self.stops_within_s:g} s after it was cancelled")
-        hold(ended or reviewing.cancelled(), "it was cancelled, and says something all the same")
+        hold(reviewing.done(), f"the review goes on {self.stops_within_s:g} s after it was cancelled")
+        hold(ended or reviewing.cancelled(), "the review was cancelled, but still returned a verdict")
         with contextlib.suppress(asyncio.CancelledError):
             await reviewing
         await asyncio.sleep(0)
-        hold(not asyncio.all_tasks() - before, "a task of it goes on after it was cancelled")
+        hold(not asyncio.all_tasks() - before, "a task of the review goes on after it was cancelled")
 
     # --- its memory
 
@@ -336,8 +338,8 @@ class MonitorConformance(ABC):
         for case in self._cases_or_own(self.make().spec):
             stage = self._prepared(self.make(), case)
             first, again = (self._review(stage, case.subject) for _ in range(2))
-            _same(again, first, "asked again")
-            _same(self._judge(case), first, "replayed by an instance of its own")
+            _same(again, first, "when asked again")
+            _same(self._judge(case), first, "replayed by a new instance")
 
     def test_runs_are_apart(self) -> None:
         """One instance serves many runs: what happens in one changes nothing that it says of another."""
@@ -370,7 +372,7 @@ class MonitorConformance(ABC):
                     fresh.add(event, content)
                 said = self._review(followed, happened)
                 _same(said, self._review(fresh, happened), f"on the {happened.kind} after event {len(so_far)}")
-        hold(places > 0 or not self._kinds(followed.monitor.spec), "nothing of the run was reviewed")
+        hold(places > 0 or not self._kinds(followed.monitor.spec), "no part of the run was reviewed")
 
     def test_a_long_run_costs_it_no_more(self) -> None:
         """A review near the end of a run of `long_trace` events costs what it costs near the beginning."""
@@ -388,7 +390,7 @@ class MonitorConformance(ABC):
                 f"{cost * 1e6:.0f} microseconds at event {at:,}" for cost, at in zip(least, lengths, strict=True)
             )
             ratio = least[1] / least[0]
-            hold(ratio <= self.growth, f"a review costs {ratio:.1f} times as much: {early}, {late}")
+            hold(ratio <= self.growth, f"a review late in the run costs {ratio:.1f} times as much: {early}, {late}")
 
     def _shown(self, monitor: Monitor, events: int) -> tuple[Stage, int]:
         """Show a monitor a run of this many events; return the stage, and the number of the last round."""
@@ -419,7 +421,7 @@ class MonitorConformance(ABC):
         """A stream without reasoning, one cut into single characters and one of hard texts are read to their ends."""
         monitor = self.make()
         if not isinstance(monitor, ReadsStreams):
-            pytest.skip("it reads no streams")
+            pytest.skip("the monitor reads no streams")
         for pieces in (["", ""], list("I will pay it now."), list(made_up.HARD_TEXTS), [_MUCH]):
             stage = self._stage(monitor)
             session = monitor.open(made_up.subject("stream", 0), stage, stage.desk())
@@ -433,7 +435,7 @@ class MonitorConformance(ABC):
         """Samples in turns, reasoning after the answer, a piece twice, a sample that never ends: all is read."""
         monitor = self.make()
         if not isinstance(monitor, ReadsStreams):
-            pytest.skip("it reads no streams")
+            pytest.skip("the monitor reads no streams")
         stage = self._stage(monitor)
         session = monitor.open(made_up.subject("stream", 0), stage, stage.desk())
         pieces = [Delta(0, text="yes"), Delta(1, reasoning="I look. "), Delta(0, reasoning="I will "), Delta(2)]
@@ -481,7 +483,7 @@ class MonitorConformance(ABC):
     def _aimed(self) -> list[Case]:
         cases = [case for case in self.cases() if case.aims and case.bad]
         if not cases:
-            pytest.skip("no case says by its `aims` which texts make it bad")
+            pytest.skip("no bad case has `aims`, the texts that make it bad")
         return cases
 
     def _cases_or_own(self, spec: MonitorSpec) -> list[Case]:
@@ -492,7 +494,7 @@ class MonitorConformance(ABC):
     def _that_reads(self, kind: SubjectKind) -> Monitor:
         monitor = self.make()
         if kind not in monitor.spec.watches:
-            pytest.skip(f"it reads no {kind}")
+            pytest.skip(f"the monitor reads no {kind}")
         return monitor
 
     def _each(self, monitor: Monitor) -> list[tuple[Subject, Verdict]]:
@@ -511,11 +513,11 @@ class MonitorConformance(ABC):
 
 
 def _same(said: Verdict, other: Verdict, when: str) -> None:
-    hold(canonical(said) == canonical(other), f"{when} it says {said}, where it said {other}")
+    hold(canonical(said) == canonical(other), f"{when}, the verdict is {said}, but it should be {other}")
 
 
 def _no_milder(plain: Verdict, said: Verdict, when: str) -> None:
-    hold(said.severity >= plain.severity, f"it says {said.decision} when {when}, and {plain.decision} without")
+    hold(said.severity >= plain.severity, f"the decision is {said.decision} {when}, but {plain.decision} otherwise")
 
 
 def _suspicion(verdict: Verdict) -> tuple[int, float]:
@@ -524,15 +526,16 @@ def _suspicion(verdict: Verdict) -> tuple[int, float]:
 
 
 def _well_formed(subject: Subject, verdict: Verdict) -> None:
-    hold(verdict.score is None or bool(verdict.property), "its score does not say of which property it is")
-    hold(not verdict.calibrated or verdict.score is not None, "it calls a score calibrated that it does not give")
+    hold(verdict.score is None or bool(verdict.property), "the verdict has a score but no property")
+    hold(not verdict.calibrated or verdict.score is not None, "the verdict is calibrated but has no score")
     nodes = {call.id for call in subject.plan} | ({subject.call.id} if subject.call is not None else set()) | {""}
     odd = [objection.node for objection in verdict.objections if objection.node not in nodes]
-    hold(not odd, f"it objects to {odd[:3]}, which the {subject.kind} does not have")
+    hold(not odd, f"objections name {odd[:3]}, which the {subject.kind} does not contain")
     if SEVERITY[verdict.decision] >= SEVERITY["revise"]:
-        hold(bool(verdict.feedback or verdict.objections), f"it says {verdict.decision}, and the planner nothing")
+        hold(bool(verdict.feedback or verdict.objections), f"a verdict {verdict.decision!r} without feedback")
     for span in verdict.evidence:
-        hold(0 <= span.start <= span.end, f"its evidence runs from {span.start} to {span.end}")
+        hold(0 <= span.start <= span.end, f"evidence runs from {span.start} to {span.end}")
         hold(
-            span.end == 0 or span.end - span.start == len(span.quote), f"its evidence is not as long as it says: {span}"
+            span.end == 0 or span.end - span.start == len(span.quote),
+            f"the evidence is not as long as its quote: {span}",
         )

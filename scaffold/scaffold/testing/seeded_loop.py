@@ -77,7 +77,7 @@ class SeededLoop(asyncio.BaseEventLoop):
             heapq.heappop(scheduled)._scheduled = False  # noqa: SLF001 - this is an event loop
         if not ready and not self._stopping:  # type: ignore[attr-defined]  # BaseEventLoop sets it
             if not scheduled:
-                raise Stalled("every task waits, and nothing is going to wake one")
+                raise Stalled("every task waits, and nothing will wake one")
             self.elapsed = max(self.elapsed, scheduled[0].when())
         while scheduled and scheduled[0].when() <= self.elapsed:
             handle = heapq.heappop(scheduled)
@@ -90,7 +90,7 @@ class SeededLoop(asyncio.BaseEventLoop):
             self._step(handle)
         self._left -= 1
         if not self._left:
-            raise Stalled("it turns in a circle")
+            raise Stalled("it runs in an endless loop")
         if self.halted is not None:
             raise self.halted
 

@@ -191,9 +191,9 @@ class Setting:
         self.world.crashes_left = 0
         again = self.one_life(self.agent(), run)
         if isinstance(again, str):
-            result.faults.append(f"asked again for its outcome, the run is {again}")
+            result.faults.append(f"the finished run, resumed, is {again}")
         elif again.status != result.lives[-1]:
-            result.faults.append(f"it was {result.lives[-1]}, and asked again it is {again.status}")
+            result.faults.append(f"it was {result.lives[-1]}, but resumed it is {again.status}")
 
     def one_life(self, agent: Scaffold, run: str) -> Outcome | str:
         """Run one process; return its outcome, or how it died."""

@@ -96,7 +96,7 @@ class Desk:
 
 
 def _nobody(asked: Asked) -> Any:
-    raise AssertionError(f"it asks the model {asked.to!r}: say what that answers")
+    raise AssertionError(f"the monitor asks the role {asked.to!r}: define its answer")
 
 
 class Stage:
