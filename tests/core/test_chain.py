@@ -223,6 +223,28 @@ def test_what_a_crash_leaves_half_written_is_mended(
     assert bool(torn) <= ("trace.jsonl" in repaired)
 
 
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"nonsense\n", b'{"kind":"noted","seq":1}\n', b"again"])
+def test_a_spine_that_ends_in_what_was_never_sealed_costs_no_content(tmp_path: Path, end: bytes) -> None:
+    """An editor's empty line, nonsense, a line twice: nobody can tell what content belongs there, so all of it stays."""
+    journal = FileJournal(tmp_path / "runs")
+
+    async def opened(*, create: bool) -> str:
+        claim = await journal.claim("run", "test", create=create)
+        if create:
+            await journal.append(claim, lines(5), durable=True)
+        await journal.release(claim)
+        return claim.repaired
+
+    asyncio.run(opened(create=True))
+    spine, content = (tmp_path / "runs" / "run" / name for name in ("trace.jsonl", "content.jsonl"))
+    stored, whole = content.read_bytes(), spine.read_bytes()
+    spine.write_bytes(whole + (whole.splitlines(keepends=True)[1] if end == b"again" else end))
+    assert asyncio.run(opened(create=False)) == ""
+    assert content.read_bytes() == stored
+    with pytest.raises(TraceDamaged, match="line 6"):
+        follow(list(read_files(tmp_path / "runs" / "run")))
+
+
 def test_one_process_writes_and_anybody_reads(tmp_path: Path) -> None:
     """A second claim is refused while the first holds; a reader sees whole lines, in order, at any time."""
 

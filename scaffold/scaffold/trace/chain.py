@@ -40,6 +40,15 @@ def seal(previous: bytes, body: bytes) -> tuple[bytes, bytes]:
     return b"".join((body[:-1], _MARK, hexlify(mark), b'"}')), mark
 
 
+def continues(line: bytes, before: bytes) -> bool:
+    """Whether a spine line was sealed after the one given as before it, which is empty for the first line."""
+    try:
+        previous = unhexlify(before[len(_MARK) - _TAIL : -len(b'"}')]) if before else GENESIS
+    except ValueError:
+        return False
+    return line == seal(previous, line[_BEFORE_TAIL] + b"}")[0]
+
+
 def content_line(seq: int, salt: bytes, body: bytes) -> bytes:
     """Return the line that stores an event's content."""
     return b'{"seq":%d,"salt":"%b","body":%b}' % (seq, hexlify(salt), body)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from itertools import islice
 from typing import TYPE_CHECKING
 
+from scaffold.trace.chain import continues
 from scaffold.trace.heads import without_torn_note
 from scaffold.trace.parts import CONTENT, seq_of
 
@@ -31,6 +33,9 @@ _INTENT, _READ = b'{"kind":"action.intent"', b',"effect":"read"'
 def mend(folder: Path, spine: int, content: int, aside: int) -> str:
     """Cut off what a crash left half written; say what was cut.
 
+    A spine whose last line was altered says nothing about what belongs to it: then no content is cut, and whoever reads
+    the run finds the damage.
+
     Args:
         folder: the run's folder.
         spine: the spine's descriptor, open for reading and cutting.
@@ -41,6 +46,8 @@ def mend(folder: Path, spine: int, content: int, aside: int) -> str:
         OSError: a file cannot be read or cut.
     """
     spine_cut = _cut_torn_line(spine)
+    if not _ends_unaltered(spine):
+        return f"cut off {spine_cut} bytes of an incomplete line in {SPINE}" if spine_cut else ""
     last = last_seq(spine)
     content_cut = _cut_torn_line(content)
     while (seq := last_seq(content)) > last:
@@ -52,6 +59,12 @@ def mend(folder: Path, spine: int, content: int, aside: int) -> str:
     said = [f"{cut} bytes of an incomplete line in {name}" for cut, name in cuts if cut]
     said += [f"{bare} events whose content never reached the disk (kept in {CUT})"] if bare else []
     return "cut off " + " and ".join(said) if said else ""
+
+
+def _ends_unaltered(spine: int) -> bool:
+    """Whether the last line is as it was sealed after the one before it; so is a spine without lines."""
+    ends = [line[:-1] for _, line in islice(_lines_from_the_end(spine), 2)]
+    return not ends or continues(ends[0], b"".join(ends[1:]))
 
 
 def _cut_bare_events(folder: Path, spine: int, kept: int) -> int:
