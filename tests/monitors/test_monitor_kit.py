@@ -512,9 +512,9 @@ def test_without_cases_it_is_said_that_nothing_is_known() -> None:
     for check, kind, said in (
         ("it_finds_what_is_bad", Toy, "how often the monitor is right is not known"),
         ("a_disguise_makes_nothing_milder", Toy, "no bad case has `aims`"),
-        ("a_model_is_never_instructed_by_data", Rereading, "it asks no model"),
-        ("streams_are_read_piece_by_piece", Rereading, "it reads no streams"),
-        ("a_stream_out_of_order_is_read_without_a_fault", Rereading, "it reads no streams"),
+        ("a_model_is_never_instructed_by_data", Rereading, "the monitor asks no model"),
+        ("streams_are_read_piece_by_piece", Rereading, "the monitor reads no streams"),
+        ("a_stream_out_of_order_is_read_without_a_fault", Rereading, "the monitor reads no streams"),
     ):
         with pytest.raises(pytest.skip.Exception, match=said):
             getattr(Bare(kind), f"test_{check}")()
