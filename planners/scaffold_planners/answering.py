@@ -7,10 +7,11 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from scaffold.vocabulary.moves import Options
-from scaffold.vocabulary.sampling import Sampling, majority
+from scaffold.vocabulary.sampling import MOST_SAMPLES, Sampling, majority
 
 Wanted = str | tuple[str, ...]
 Votes = Annotated[int, Field(ge=1, le=101, description="samples of which more than half have to agree, word for word")]
+Tries = Annotated[int, Field(ge=1, le=MOST_SAMPLES)]
 CriticTimeout = Annotated[float, Field(gt=0, description="seconds after which a critic in code has failed")]
 MaxTokens = Annotated[int, Field(ge=1, description="most tokens of one sample, reasoning included")]
 

@@ -14,7 +14,7 @@ from scaffold.vocabulary.code import Code
 from scaffold.vocabulary.moves import Options, Planning
 from scaffold.vocabulary.sampling import ahead_by, shorter_than
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import PlannerOptions
+from scaffold_planners.answering import PlannerOptions, Tries
 
 
 @runtime_checkable
@@ -71,7 +71,7 @@ class MarchOptions(PlannerOptions):
     instruction: str = ""
     prompt: str = ""
     ahead: Annotated[int, Field(ge=1, le=100, description="votes by which a decision has to lead")] = 3
-    cap: Annotated[int, Field(ge=1, description="most samples of one step")] = 48
+    cap: Annotated[Tries, Field(description="most samples of one step")] = 48
     shorter_than: Annotated[int, Field(ge=1, description="characters from which on a decision is discarded")] = 750
     temperature: Annotated[float, Field(ge=0)] | None = None
     stop: Annotated[

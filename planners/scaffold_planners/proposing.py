@@ -14,7 +14,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import Form, form_of
+from scaffold_planners.answering import Form, Tries, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.tree import TreeOptions, grow
 from scaffold_planners.ways import FIELD, RESULT_OF, Tools, Way, described, fault_in, same
@@ -27,7 +27,7 @@ class DeliberateOptions(WeighingOptions):
     ways: Annotated[int, Field(ge=1, le=20, description="ways to propose at first")] = 3
     revisions: Annotated[int, Field(ge=0, le=10, description="times to propose again after objections")] = 2
     most_calls: Annotated[int, Field(ge=1, le=200, description="most calls of one way")] = 20
-    tries: Annotated[int, Field(ge=1, description="most samples drawn for one sound way")] = 4
+    tries: Annotated[Tries, Field(description="most samples drawn for one sound way")] = 4
     tree: TreeOptions | None = Field(default=None, description="without actions: find each first way by a tree")
 
 

@@ -14,7 +14,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import PlannerOptions, form_of
+from scaffold_planners.answering import PlannerOptions, Tries, form_of
 from scaffold_planners.seen import Remembered, Seen
 from scaffold_planners.ways import Call, Way, fault_in
 
@@ -26,7 +26,7 @@ class ReactOptions(PlannerOptions):
     faults: Annotated[int, Field(ge=0, description="most calls of actions that there are not, or not so")] = 3
     repeats: Annotated[int, Field(ge=1, description="times that a call may be repeated with nothing changed")] = 2
     longest: Annotated[int, Field(ge=1, description="characters of an observation that later turns see")] = 4000
-    tries: Annotated[int, Field(ge=1, description="most samples drawn for one turn")] = 3
+    tries: Annotated[Tries, Field(description="most samples drawn for one turn")] = 3
     memory: Annotated[int, Field(ge=1)] | None = Field(
         default=None,
         description="most tokens that a turn is shown: older ones are shortened; all are shown when null",

@@ -13,7 +13,7 @@ from scaffold.errors import TaskError, nearest
 from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.sampling import Sampling, ahead_by, majority, once, shorter_than
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import MaxTokens, PlannerOptions
+from scaffold_planners.answering import MaxTokens, PlannerOptions, Tries
 from scaffold_planners.levels import Circle, levels
 
 PROMPT = "prompt"
@@ -35,7 +35,7 @@ class Policy(BaseModel):
 
     majority: Annotated[int, Field(ge=1, le=1000)] | None = None
     ahead_by: Annotated[int, Field(ge=1, le=1000)] | None = None
-    cap: Annotated[int, Field(ge=1)] | None = None
+    cap: Tries | None = None
     shorter_than: Annotated[int, Field(ge=1)] | None = None
 
     @model_validator(mode="before")
@@ -180,6 +180,10 @@ class WorkflowOptions(PlannerOptions):
                 if name not in ids:
                     said = f"step {step.id!r} names {name!r}, which is not a step{nearest(name, ids)}"
                     _fault(said, "steps", place, field, number)
+        for number, name in enumerate(step.inputs):
+            if name in step.needs:
+                said = f"step {step.id!r} sees {name!r} twice, as an input and as a step: give that step another id"
+                _fault(said, "steps", place, "inputs", number)
         if step.each is None:
             return
         shown = (*step.needs, *step.inputs)

@@ -13,7 +13,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import PlannerOptions, Votes, agreed, form_of
+from scaffold_planners.answering import PlannerOptions, Tries, Votes, agreed, form_of
 from scaffold_planners.levels import Circle, levels
 from scaffold_planners.showing import given, inputs, labelled
 
@@ -23,7 +23,7 @@ class StepwiseOptions(PlannerOptions):
 
     most: Annotated[int, Field(ge=1, le=100, description="most sub-questions")] = 6
     votes: Votes = 1
-    tries: Annotated[int, Field(ge=1, description="most decompositions drawn until one is sound")] = 4
+    tries: Annotated[Tries, Field(description="most decompositions drawn until one is sound")] = 4
 
 
 class Question(BaseModel):

@@ -18,7 +18,7 @@ from scaffold.vocabulary.moves import Planning, Thought
 from scaffold.vocabulary.references import Reference, apply
 from scaffold.vocabulary.sampling import once
 from scaffold.vocabulary.task import Task
-from scaffold_planners.answering import CriticTimeout, PlannerOptions, Votes, agreed, form_of
+from scaffold_planners.answering import CriticTimeout, PlannerOptions, Tries, Votes, agreed, form_of
 from scaffold_planners.showing import inputs, labelled
 from scaffold_planners.weighing import attempt
 
@@ -48,7 +48,7 @@ class TreeOptions(PlannerOptions):
         "value"
     )
     votes: Votes = 1
-    tries: Annotated[int, Field(ge=1, description="most samples drawn for one thought, or for the answer")] = 3
+    tries: Annotated[Tries, Field(description="most samples drawn for one thought, or for the answer")] = 3
     prunes: tuple[Critic, ...] = ()
     accepts: tuple[Critic, ...] = ()
     critic_timeout_s: CriticTimeout = 30.0

@@ -192,6 +192,7 @@ def test_no_thought_left_is_an_error_that_says_why(solve: Any) -> None:
         ({"depth": 21}, "planner.options.depth: "),
         ({"breadth": 0}, "planner.options.breadth: "),
         ({"breadth": None, "proposals": 10, "depth": 4}, "a level could have 10000 states"),
+        ({"tries": 10_001}, "planner.options.tries: should be less than or equal to 10000"),
         ({"prunes": ["checks"]}, "planner.options.prunes.0: 'checks' does not name code"),
     ],
 )

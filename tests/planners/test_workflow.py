@@ -78,6 +78,19 @@ def test_outputs_keep_where_they_came_from() -> None:
         ),
         ({"steps": [{"id": "a", "instruction": "x"}] * 2}, "steps.1.id: two steps have the id 'a'"),
         (
+            {"steps": [{"id": "a", "instruction": "x", "sampling": {"cap": 10_001}}]},
+            "steps.0.sampling.cap: should be less than or equal to 10000",
+        ),
+        (
+            {
+                "steps": [
+                    {"id": "note", "instruction": "x"},
+                    {"id": "b", "instruction": "y", "needs": ["note"], "inputs": ["prompt", "note"]},
+                ]
+            },
+            "steps.1.inputs.1: step 'b' sees 'note' twice, as an input and as a step: give that step another id",
+        ),
+        (
             {"steps": [{"id": "a", "instruction": "x"}], "answer": "b"},
             "planner.options.answer: there is no step 'b'",
         ),
