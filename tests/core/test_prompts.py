@@ -177,6 +177,15 @@ def test_a_place_that_the_step_does_not_fill_is_an_error_with_the_nearest_name(t
         render("x", folder=tmp_path)
 
 
+def test_a_placeholder_that_was_meant_as_money_is_told_how_to_write_it(tmp_path: Path) -> None:
+    """A dollar sign before a number reads as a placeholder."""
+    (tmp_path / "solve.md").write_text("[user]\nIt costs $5.")
+    with pytest.raises(TaskError, match=r"the placeholder \$5, .* does not fill; for a dollar sign, write \$\$"):
+        render("x", folder=tmp_path)
+    (tmp_path / "solve.md").write_text("[user]\nIt costs $$5.")
+    assert render("x", folder=tmp_path)[0].content == "It costs $5."
+
+
 def test_a_template_that_there_is_not_is_an_error_with_the_nearest_name(tmp_path: Path) -> None:
     """A step that names a template, and a rotation that does, are not asked in the usual way instead."""
     (tmp_path / "bare.md").write_text("[user]\n$inputs")

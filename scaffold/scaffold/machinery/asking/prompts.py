@@ -87,9 +87,9 @@ class Template:
             for name, after, after_nothing in section.places:
                 value = values.get(name)
                 if value is None:
+                    meant = nearest(name, (*values, *_OF_STEP)) or "; for a dollar sign, write $$"
                     raise TaskError(
-                        f"the template {self.name!r} has the placeholder ${name}, which the step does not "
-                        f"fill{nearest(name, (*values, *_OF_STEP))}"
+                        f"the template {self.name!r} has the placeholder ${name}, which the step does not fill{meant}"
                     )
                 text += value + after if value else after_nothing
             if role == "assistant" or (text := text.strip()):
