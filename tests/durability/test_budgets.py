@@ -147,14 +147,22 @@ def test_seconds_are_raised_too(tmp_path: Path) -> None:
     assert agent.resume_sync(outcome.run, budget={"seconds": 60}).status == "solved"
 
 
-@pytest.mark.parametrize("name", ["usd", "seconds", "oversight.usd"])
-def test_no_limit_is_infinite(name: str, tmp_path: Path) -> None:
-    """JSON has no infinity: the trace would say null instead, and nobody could read it."""
-    with pytest.raises(ValidationError, match="finite number"):
-        Budget.model_validate({name.removeprefix("oversight."): math.inf})
+@pytest.mark.parametrize(
+    ("name", "most", "said"),
+    [
+        ("usd", math.inf, "a finite number"),
+        ("seconds", math.inf, "a finite number"),
+        ("oversight.usd", math.inf, "a finite number"),
+        ("steps", 10**400, "less than or equal to"),
+    ],
+)
+def test_a_limit_that_a_trace_cannot_hold_is_refused(name: str, most: float, said: str, tmp_path: Path) -> None:
+    """JSON has no infinity, and its readers no number of any size: nobody could read the trace any more."""
+    with pytest.raises(ValidationError, match=said):
+        Budget.model_validate({name.removeprefix("oversight."): most})
     budget = Budget(steps=5, usd=1.0)
     agent = Scaffold(hundred, backends=Greedy(), monitors=[], journal=FileJournal(tmp_path / "runs"))
     outcome = agent.solve_sync(Task(prompt="x", budget=budget, oversight=Oversight(budget=budget)))
-    with pytest.raises(BadInput, match=f"budget {name}: should be a finite number"):
-        agent.resume_sync(outcome.run, budget={name: math.inf})
+    with pytest.raises(BadInput, match=f"budget {name}: should be {said}"):
+        agent.resume_sync(outcome.run, budget={name: most})
     assert verify_run(Path(outcome.trace).parent).ok

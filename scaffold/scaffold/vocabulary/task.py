@@ -5,6 +5,7 @@ together with the whole, and defaults that are not validated.
 """
 
 import re
+import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 GoalKind = Literal["objective", "constraint", "principle"]
 _GOAL_KINDS: tuple[GoalKind, ...] = ("objective", "constraint", "principle")
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0, le=sys.maxsize)]
+Positive = Annotated[int, Field(gt=0, le=sys.maxsize)]
 Amount = Annotated[float, Field(ge=0)]
 Seconds = Annotated[float, Field(gt=0)]
 
