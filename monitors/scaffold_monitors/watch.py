@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
+from scaffold.critics.backtracking import endless, least
 from scaffold.errors import TaskError, nearest
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary.models import Delta
 from scaffold.vocabulary.moves import StepKind
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Subject, Verdict
-from scaffold_monitors.backtracking import endless, least
 from scaffold_monitors.folding import Folded, folded
 
 Part = Literal["reasoning", "text"]

@@ -160,6 +160,7 @@ def test_a_scorer_of_ones_own(tmp_path: Path) -> None:
         ("number", 10**400, "`exact` compares whole numbers of any length"),
         ("regex", "(", "is not a valid pattern"),
         ("regex", 5, "should be a pattern"),
+        ("regex", "(a+)+$", "could take forever to search for: it has a repetition within a repetition"),
         ("one_of", "a", "should be a list"),
         ("one_of", [], "should be a list"),
         ("contains", [], "should be a text, or a list of texts"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from scaffold.critics.backtracking import endless
 from scaffold.errors import TaskError
-from scaffold_monitors.backtracking import endless
 from scaffold_monitors.watch import Watch
 
 ENDLESS = [

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from scaffold import registry
+from scaffold.critics.backtracking import endless
 from scaffold.document import show
 from scaffold.errors import BadInput, nearest
 from scaffold.vocabulary.canonical import canonical
@@ -204,7 +205,7 @@ def contains(answer: Any, expected: Any, *, ignore_case: bool = True) -> str:
 
 
 def regex(answer: Any, expected: Any) -> str:
-    """Check that a pattern of Python's `re` matches somewhere."""
+    """Check that a pattern of Python's `re` matches somewhere; one that could backtrack without end is refused."""
     return "" if re.search(expected, _text(answer)) else f"does not match {_short(expected)}"
 
 
@@ -322,9 +323,12 @@ def _pattern(expected: Any) -> None:
     if not isinstance(expected, str):
         raise ValueError("`expected` should be a pattern")  # noqa: TRY004 - data, no types
     try:
+        why = endless(expected)
         re.compile(expected)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"`expected` is not a valid pattern: {error}") from None
+    if why:
+        raise ValueError(f"`expected` could take forever to search for: {why}")
 
 
 _COMPARERS: dict[str, tuple[Callable[..., str], Callable[[Any], None]]] = {
