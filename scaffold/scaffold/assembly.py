@@ -336,6 +336,7 @@ def _monitors(said: Sequence[str | Mapping[str, Any] | Monitor] | None, base: Pa
     else:
         made = [_monitor(each, base) for each in registry.listed(said, "monitors")]
     for each in made:
+        _check_name(each)
         _check_watches(each)
     names = [each.spec.name for each in made]
     if len(set(names)) != len(names):
@@ -364,6 +365,16 @@ def _monitor(said: str | Mapping[str, Any] | Monitor, base: Path) -> Monitor:
     if not isinstance(said, type) and isinstance(said, Monitor):
         return said
     raise TaskError(f"{registry.kind_of(said)} is not a monitor", path=("monitors",))
+
+
+_NO_MONITORS = ("gate", "people")  # who else gives verdicts
+
+
+def _check_name(monitor: Monitor) -> None:
+    """Refuse a name under which verdicts stand in the trace that no monitor gave."""
+    if monitor.spec.name in _NO_MONITORS:
+        said = f"a monitor cannot be named {monitor.spec.name!r}, as verdicts of another origin are: rename it"
+        raise TaskError(said, path=("monitors",))
 
 
 def _check_watches(monitor: Monitor) -> None:

@@ -458,3 +458,20 @@ def test_what_one_monitor_does_to_the_actions_reaches_nobody(world: World, watch
     other = watcher(name="other")
     assert world.solve(paying, monitors=[Meddler(), other]).answer == "paid i1"
     assert other.stakes == ["medium"]
+
+
+def test_what_a_monitor_does_to_the_inputs_does_not_reach_the_planner(world: World, watcher: type[Watcher]) -> None:
+    """The planner thinks about what the trace holds, as it will when the run is resumed."""
+
+    class Meddler(watcher):  # type: ignore[misc,valid-type]  # a fixture that is a class
+        async def review(self, subject: Subject, view: Any, context: Any) -> Verdict:
+            view.task.inputs["names"].clear()
+            return ALLOW
+
+    def planner(task: Task) -> Planning[list[str]]:
+        yield from think("solve", task.request)
+        return list(task.inputs["names"])
+
+    task = Task(prompt="Who?", inputs={"names": ["ann", "bob"]})
+    agent = world.agent(planner, ["x"], monitors=[Meddler(watches=frozenset({"step"}))])
+    assert agent.solve_sync(task).answer == ["ann", "bob"]

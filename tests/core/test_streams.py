@@ -218,3 +218,20 @@ def test_a_stream_that_repeats_or_breaks_its_order_adds_nothing(world: World, de
     outcome = world.solve(thinking, backend, monitors=[listener])
     assert outcome.answer.partition(":")[0] == answer
     assert all("plot" not in text for _, text in listener.heard)
+
+
+@pytest.mark.parametrize("which", ["open", "feed", "close"])
+def test_a_reader_that_is_async_is_told_not_to_be(world: World, which: str) -> None:
+    """The slip of who has written reviews before; it ends every sample, as any failure of a reader does."""
+
+    class Asynchronous(Listener):
+        """One of its methods has to be awaited."""
+
+    async def awaited(*_: Any) -> None:
+        raise AssertionError("nobody awaits it")
+
+    setattr(Asynchronous, which, awaited)
+    outcome = world.solve(thinking, ["a", "b", "c"], monitors=[Asynchronous()])
+    assert outcome.answer.startswith("failed: ")
+    assert outcome.verdicts[0].status == "error"
+    assert f"`{which}` is `async def`" in outcome.verdicts[0].reason

@@ -260,6 +260,13 @@ class Watching:
         return Verdict(decision="block")
 
 
+class Named(Watching):
+    """A monitor under a name of somebody else's verdicts."""
+
+    def __init__(self, name: str) -> None:
+        self.spec = MonitorSpec(name=name, watches=frozenset({"action"}))
+
+
 class Shared:
     """What has all that a backend and a monitor have, on its class."""
 
@@ -286,6 +293,8 @@ class Shared:
             {"monitors": [Watching()]},
             "'watching' watches 'actoin', which is not a kind of subject; did you mean 'action'",
         ),
+        ({"monitors": [Named("gate")]}, "monitors: a monitor cannot be named 'gate'"),
+        ({"monitors": [Named("people")]}, "monitors: a monitor cannot be named 'people'"),
         ({"monitors": [Scripted]}, "the class Scripted itself, not an instance, is not a monitor"),
         ({"actions": [len]}, r"actions: 'len' is not an action: decorate the function with @action"),
         ({"actions": 7}, "actions: should be a list, not an int"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from asyncio import CancelledError
+from inspect import iscoroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -41,6 +42,14 @@ def whole(said: Any) -> Verdict:
     return _verdicts.decode(canonical(said))
 
 
+def _at_once(what: str, said: Any) -> Any:
+    """Return what a stream monitor's method returned, unless that has yet to be awaited."""
+    if iscoroutine(said):
+        said.close()  # else Python warns that it was never awaited
+        raise TypeError(f"`{what}` is `async def`: a model's words are read as they come, so write it as plain `def`")
+    return said
+
+
 def unmade(verdict: Verdict, spec: MonitorSpec) -> Verdict:
     """Return what a verdict with another status than ok counts as: a check that was not made is never a pass."""
     lenient = SEVERITY[verdict.decision] < SEVERITY[spec.on_error]
@@ -67,7 +76,7 @@ class Reading:
         self.verdicts: list[Verdict] = []
         self.halts: Verdict | None = None
         try:
-            self._session = begin()
+            self._session = _at_once("open", begin())
         except _ITS_FAULT as error:
             self._fail(error)
 
@@ -88,7 +97,7 @@ class Reading:
                 self._seconds += _clock() - began
                 if said is None:
                     return ""
-                verdict = self._signed(bounded(unmade(whole(said), self._spec)))
+                verdict = self._signed(bounded(unmade(whole(_at_once(what, said)), self._spec)))
             except _ITS_FAULT as error:
                 verdict = self._fail(error)
             else:

@@ -97,8 +97,10 @@ class Run:
         self._steps.oversample = setting.oversample
         if task.oversight.unread != Unread():
             self._steps.unread = task.oversight.unread
+        # Monitors have the inputs to themselves: one that changes them changes nothing that a planner thinks.
+        own = task.model_copy(update={"inputs": adapter(dict[str, Any]).dump_python(task.inputs)})
         self._reviews = Reviews(
-            task=task,
+            task=own,
             monitors=setting.monitors,
             actions=specs,
             recorder=self.recorder,
