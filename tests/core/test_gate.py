@@ -525,6 +525,17 @@ def test_plan_only_ends_before_anything_changes_the_world(world: World, watcher:
     assert world.done == [("look", "x")]
 
 
+def test_plan_only_asks_nobody_for_what_it_will_not_do(
+    world: World, watcher: type[Watcher], person: type[Person]
+) -> None:
+    """An action that a person would be asked about ends the planning too; the verdict says that they would be."""
+    boss = person()
+    escalates = watcher(Verdict(decision="escalate"), watches=frozenset({"action"}))
+    outcome = world.solve(doing(), monitors=[escalates], approvers=[boss], plan_only=True)
+    assert [each["name"] for each in outcome.answer["planned"]] == ["pay"]
+    assert (outcome.verdicts[0].decision, boss.asked) == ("escalate", [])
+
+
 @pytest.mark.parametrize(
     ("error", "answer", "times"),
     [

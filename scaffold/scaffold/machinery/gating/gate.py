@@ -343,6 +343,7 @@ class Gate:
         if decision == "escalate" and self._is_in_scope(plan, progress, verdicts):
             decision = "allow"
         if decision == "escalate":
+            self._check_plan_only(call)  # nobody is asked for what will not be done
             subject = Subject(kind="action", key=key, plan=(call,), call=call, previews=previews)
             decision, verdicts = await self._ask_person(subject, progress.digest, call.action, verdicts)
         if SEVERITY[decision] < NOT_CLEARED:
@@ -408,9 +409,8 @@ class Gate:
             if refusal is not None:
                 return decision, refusal
             self._people.check_stop()
+            self._check_plan_only(call)
             spec = self._actions[call.action].spec
-            if self._plan_only and spec.effect != "read":
-                raise PlanOnly
             if not spec.identity:
                 return decision, None
             until = self._approved_until(plan, progress)
@@ -426,6 +426,15 @@ class Gate:
             if spent:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(spent)])
             progress.covered = ""  # the approval expired meanwhile: ask again, or count it as no answer
+
+    def _check_plan_only(self, call: ActionCall) -> None:
+        """Check that a call may be performed in this run.
+
+        Raises:
+            PlanOnly: it would change the world in a run that only plans.
+        """
+        if self._plan_only and self._actions[call.action].spec.effect != "read":
+            raise PlanOnly
 
     def _approved_until(self, plan: str, progress: Progress) -> float:
         """Return when the approval that a call rests on expires; infinity if it rests on none."""
