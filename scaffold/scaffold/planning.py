@@ -100,13 +100,15 @@ def think(
 
     Raises:
         StepFailed: no acceptable answer within the sampling's cap.
-        TypeError: `sampling` is not a policy, or `options` is not an `Options`.
+        TypeError: `sampling` is not a policy, `options` is not an `Options`, or a text is none.
         ValueError: `options` asks for something that no model can do.
     """
     if sampling is not None and not hasattr(sampling, "decide"):
         raise TypeError(f"`sampling` should be a policy, such as majority(3), not {sampling!r}")
     if options is not DEFAULT_OPTIONS:
         _check(options)
+    if not (type(instruction) is type(prompt) is type(to) is str):
+        _check_texts(instruction=instruction, prompt=prompt, to=to)
     thought = yield Think(
         kind=kind,
         inputs=inputs,
@@ -118,6 +120,13 @@ def think(
         options=options,
     )
     return cast("Thought[Any]", thought)
+
+
+def _check_texts(**given: object) -> None:
+    for name, text in given.items():
+        if not isinstance(text, str):
+            said = f"`{name}` should be a text of the planner's own, not a {type(text).__name__}"
+            raise TypeError(f"{said}: what a model, a tool or the user said goes into the step's inputs")
 
 
 def _check(options: object) -> None:

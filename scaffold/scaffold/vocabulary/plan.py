@@ -63,7 +63,7 @@ class Planned:
         predicted: the consequence expected, in words or as a value to compare with.
 
     Raises:
-        PlanError: the action is not given by name.
+        PlanError: the action is not given by name, or what it rests on is no list of references.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Planned:
         self.arguments = dict(arguments or {})
         self.id = id
         self._after = tuple(after)
-        self.because = tuple(because)
+        self.because = _references(because) if because else ()
         self.predicted = predicted
 
     def __getitem__(self, part: str | int) -> Later:
@@ -110,6 +110,14 @@ def _named(action: object) -> str:
         return action
     name = getattr(getattr(action, "spec", None), "name", "")
     raise PlanError(f"give the name of an action{name and f', {name!r}'}, not a {type(action).__name__}")
+
+
+def _references(because: Any) -> tuple[Reference[Any], ...]:
+    given = () if isinstance(because, str | Reference) else tuple(because)
+    if not given or not all(isinstance(each, Reference) for each in given):
+        said = "`because` should be a list of thoughts, or of other references, such as [thought]"
+        raise PlanError(f"{said}, not {because!r:.80}")
+    return given
 
 
 def _id(node: str | Planned) -> str:
