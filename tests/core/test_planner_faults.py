@@ -403,7 +403,7 @@ def asking(**options: Any) -> Planning[Any]:
             "`instruction` should be a text of the",
         ),  # type: ignore[arg-type,misc]
         (lambda: think("solve", "x", to=Reference("y", NOWHERE)), "not a Reference: what a model, a tool"),  # type: ignore[arg-type,misc]
-        (lambda: act("look", because=["a text"]), "`because` should be a list of thoughts, or of other references: ["),  # type: ignore[list-item]
+        (lambda: act("look", because=["a text"]), "`because` should be a list of thoughts, or of other references, "),  # type: ignore[list-item]
         (lambda: act("look", because=Reference(["y"], NOWHERE)), "`because` should be a list of thoughts, or of oth"),  # type: ignore[arg-type]
         (lambda: asking(stop="END"), "`stop` of Options should be a tuple of texts, such as ('END',), not 'END'"),
         (lambda: asking(stop=(b"x",)), "`stop` of Options should be a tuple of texts"),
