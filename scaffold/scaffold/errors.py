@@ -130,7 +130,7 @@ class UnknownPlugin(BadInput):
         names = sorted(installed)
         listed = ", ".join(names) or "none"
         own = "; write MODULE:NAME for one of your own" if "." in name and family in {"planner", "monitor"} else ""
-        super().__init__(f"no {family} named {name!r}{nearest(name, names)}; installed: {listed}{own}")
+        super().__init__(f"no {family} named {name!r}{nearest(name, names)} (installed: {listed}){own}")
         self.family = family
         self.name = name
 

@@ -284,9 +284,7 @@ def _changed(spec: MonitorSpec, changes: Any, path: tuple[str, ...]) -> MonitorS
         raise TaskError(f"should be a mapping with any of {', '.join(_SAYABLE)}", path=path)
     for key in changes:
         if key not in _SAYABLE:
-            raise TaskError(
-                f"no setting {key!r}{nearest(key, _SAYABLE)}; expected one of {', '.join(_SAYABLE)}", path=path
-            )
+            raise TaskError(f"no setting {key!r}{nearest(key, _SAYABLE)} (known: {', '.join(_SAYABLE)})", path=path)
     if spec.tier == 0 and {"mode", "sample", "tier"} & set(changes):
         raise TaskError(
             "a monitor of tier 0 is always enforced: `mode`, `sample` and `tier` cannot be changed", path=path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import shlex
@@ -232,6 +233,16 @@ def test_what_gives_no_key_is_bad_input_before_the_run(solve: Command, said: str
     status, _, err = solve("solve", "task.yaml", "--key", said)
     assert (status, why in err) == (2, True), err
     assert not Path(".scaffold/runs").exists()
+
+
+@pytest.mark.parametrize("byte", [b"\x00", b"\xfb"], ids=["plain", "with pluses, as in a verifier line"])
+def test_a_key_given_in_place_of_its_file_is_not_shown(solve: Command, byte: bytes) -> None:
+    """`--key "$(cat key)"` is a slip, and errors end up in logs."""
+    secret = base64.b64encode(byte * 32).decode()
+    assert solve("solve", "task.yaml")[0] == 0
+    for command in (("solve", "task.yaml"), ("audit", "verify", "last")):
+        status, _, err = solve(*command, "--key", secret)
+        assert (status, "this is a private key itself" in err, secret in err) == (2, True, False), err
 
 
 def test_a_command_that_stops_signing_leaves_the_action_undone(solve: Command, tmp_path: Path) -> None:

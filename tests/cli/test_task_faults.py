@@ -38,7 +38,7 @@ FAULTS = {
     "planner": ("prompt: a\nplanner: dirct\n", ":2: planner: no planner named 'dirct'; did you mean 'direct'?"),
     "planner's module": ("prompt: a\nplanner: tols:paying\n", ":2: planner: there is no module 'tols'"),
     "planner's function": ("prompt: a\nplanner: tools:payin\n", ":2: planner: 'tools' has no 'payin'; did you mean 'paying'?"),
-    "planner with dots": ("prompt: a\nplanner: tools.paying\n", ":2: planner: no planner named 'tools.paying'; installed: "),
+    "planner with dots": ("prompt: a\nplanner: tools.paying\n", ":2: planner: no planner named 'tools.paying' (installed: "),
     "planner with dots, the cure": ("prompt: a\nplanner: tools.paying\n", "; write MODULE:NAME for one of your own"),
     "action after a space": ("prompt: a\nactions:\n  - tools: pay\n", ':3: actions.0.tools: write "tools:pay" in quotes, without a space after the colon'),
     "monitor after a space": ("prompt: a\nmonitors:\n  - tools: Brief\n", (':3: monitors.0.tools: should have its settings as a mapping; for a monitor of your own write "tools:Brief" '

@@ -23,7 +23,7 @@ from scaffold.errors import (
     StepFailed,
 )
 from scaffold.testing import Scripted
-from scaffold.vocabulary.models import Delta, Prices, Profile, ReasoningBlock, Request, Usage
+from scaffold.vocabulary.models import Delta, Prices, Profile, ReasoningBlock, Request, Sample, Usage
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -187,6 +187,12 @@ def test_a_bad_response_is_discarded_with_its_reason(world: World, deltas: Any, 
     (step,) = world.facts(outcome, "step.answered")
     assert all(flag in sample["flag"] for sample in step["samples"])
     assert step["samples"][0]["text"].startswith(("4", "x")) or "reasoning" in step["samples"][0] or "number" in flag
+
+
+def test_a_script_may_be_one_sample_or_one_error(world: World) -> None:
+    """As a text alone may be: it answers every request."""
+    assert world.solve(thinking(), Scripted(Sample(0, "so", reasoning="hm"))).answer == "so"
+    assert world.solve(thinking(), Scripted(BadRequest("no"))).answer == "StepFailed: scripted cannot answer: no"
 
 
 def test_a_text_that_is_cut_off_counts_only_where_its_beginning_is_wanted(world: World) -> None:

@@ -90,8 +90,8 @@ def family_of(config: Any) -> Family:
     if kind not in FAMILIES:
         why = _REFUSED.get(kind, "it has not been checked that its state can be copied")
         raise ModelFileError(
-            f"a model of the kind {kind!r} cannot be used here: {why}{nearest(kind, FAMILIES)}; known kinds: "
-            f"{', '.join(sorted(FAMILIES))}. Run it with a server instead, and give the server's address (http://...)."
+            f"a model of the kind {kind!r} cannot be used here: {why}{nearest(kind, FAMILIES)} (known kinds: "
+            f"{', '.join(sorted(FAMILIES))}). Run it with a server instead, and give the server's address (http://...)."
         )
     if kind == "xlstm":
         width = config.hidden_size * config.qk_dim_factor

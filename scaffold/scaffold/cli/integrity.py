@@ -85,8 +85,12 @@ def verified(folder: Path, against: tuple[Path | str, ...], key: tuple[str, ...]
 
 def _verifiers(said: tuple[str, ...]) -> list[str]:
     """Return the verifier lines given, directly or in files."""
+    from scaffold.trace.heads import refuse_key
+
     found: list[str] = []
     for each in said:
+        if not Path(each).is_file():
+            refuse_key(each)
         found += [each.strip()] if "+" in each and not Path(each).is_file() else _verifiers_in(Path(each))
     return found
 

@@ -11,7 +11,7 @@ from scaffold.errors import BackendError, ContextOverflow
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Sample, Usage
 
 Reply = str | Sample | BackendError
-Script = Callable[[Request], Reply] | Mapping[str, Reply | Sequence[Reply]] | Sequence[Reply] | str
+Script = Callable[[Request], Reply] | Mapping[str, Reply | Sequence[Reply]] | Sequence[Reply] | Reply
 
 
 def words(text: str) -> int:
@@ -24,7 +24,8 @@ class Scripted:
 
     Args:
         script: one text for every request; a list with one text per sample, which can run out; a mapping from words in
-            the prompt to a text or a list; or a function from the request, whose seed is then the sample's.
+            the prompt to a text or a list; or a function from the request, whose seed is then the sample's. In place of
+            a text there may be a Sample, or an error to raise.
         delay: seconds before each sample.
         profile: what it claims to be.
 
@@ -93,7 +94,7 @@ class Scripted:
 
     def _reply(self, request: Request) -> Reply:
         script = self._script
-        if isinstance(script, str):
+        if isinstance(script, Sample | BackendError | str):
             return script
         if callable(script):
             return script(request)

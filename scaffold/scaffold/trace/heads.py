@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 ORIGIN = "scaffold.trace/"
 _ED25519 = b"\x01"
+_KEY_BYTES = 32
 _VERIFIER_BYTES = 33
 _NOTE_LINES = 5  # run, number of events, hash, empty line, signature
 _NUMBER = re.compile("[1-9][0-9]{0,17}|0")
@@ -132,6 +133,7 @@ def load_signer(path: Path | str) -> Signer:
         mode = file.stat().st_mode
         text = file.read_text(encoding="ascii", errors="replace")
     except OSError as error:
+        refuse_key(str(path))
         raise BadInput(
             f"cannot read the signing key {file}: {error.strerror}; `scaffold audit key {file}` makes one"
         ) from None
@@ -139,6 +141,21 @@ def load_signer(path: Path | str) -> Signer:
     if mode & 0o077:
         raise BadInput(f"the signing key {file} can be read by others: chmod 600 {file}")
     return signer
+
+
+def refuse_key(text: str) -> None:
+    """Check that a text, of which an error may quote any, is not a private key.
+
+    Raises:
+        BadInput: it is one.
+    """
+    try:
+        raw = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        return
+    if len(raw) == _KEY_BYTES:
+        said = "this is a private key itself, which commands and files show to others"
+        raise BadInput(f"{said}: name the file that holds it, and where a verifier line is wanted give that")
 
 
 def signer_from(text: str, where: str) -> Signer:
@@ -227,6 +244,7 @@ def check_verifier(verifier: str) -> None:
         MissingExtra: the extra `signing` is not installed.
     """
     if not is_verifier(verifier):
+        refuse_key(verifier)
         raise BadInput(f"{verifier!r} is not a verifier line (NAME+ID+BASE64): `scaffold audit key FILE` prints one")
     if find_spec("cryptography") is None:
         raise MissingExtra("checking a signature", "signing")

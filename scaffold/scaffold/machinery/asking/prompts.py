@@ -200,7 +200,7 @@ class Templates:
         if not prompt and kind not in self._parsed and not self._has(kind):
             if kind not in _KINDS:
                 where = "`prompts` gives no folder" if self._folder is None else f"{self._folder} has no {kind}.md"
-                said = f"there is no kind of step {kind!r}{nearest(kind, _KINDS)}; expected one of {', '.join(_KINDS)}"
+                said = f"there is no kind of step {kind!r}{nearest(kind, _KINDS)} (known: {', '.join(_KINDS)})"
                 raise TaskError(f"{said}, and {where}", path=("prompts",))
             self._parsed[kind] = self.get("step")
         return self.get(prompt or kind).given(dict(zip(_OF_STEP, (instruction, wanted(returns, choices)), strict=True)))
