@@ -71,6 +71,11 @@ def nearest(name: str, known: Iterable[str], *, alike: float = 0.55) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def count(number: int, noun: str) -> str:
+    """Return a count with its noun, for a message: `1 step`, `2 steps`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def unknown(key: str, known: Iterable[str]) -> str:
     """Say that a key is not known, and which one may have been meant."""
     known = list(dict.fromkeys(known))

@@ -333,9 +333,8 @@ def test_warnings_are_one_line(scaffold: Scaffold, folder: Path) -> None:
 
 def test_a_name_that_was_probably_misspelt_is_told(scaffold: Scaffold) -> None:
     """A role or an input of the command line that is nearly one of the file's would stand beside it unused."""
-    ran = scaffold(
-        "solve", "pay.yaml", "--input", "invoces=[]", "--backend", "defalt=scripted:x", "--backend", "judge=scripted:x"
-    )
+    roles = [part for role in ("default", "defalt", "judge") for part in ("--backend", f"{role}=scripted:x")]
+    ran = scaffold("solve", "pay.yaml", "--input", "invoces=[]", *roles)
     told = [line for line in ran.err.splitlines() if line.startswith("warning: ")]
     assert told == [
         "warning: the file has no role 'defalt'; did you mean 'default'?",

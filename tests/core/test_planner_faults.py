@@ -375,6 +375,9 @@ def test_a_number_that_is_none_is_not_written_down_as_nothing(world: World, foun
     assert told_by(None).startswith("the planner's answer cannot be recorded: ")
 
 
+WORDS = Reference("the words of somebody", NOWHERE)
+
+
 @action(effect="read")
 def look() -> int:
     """Look."""
@@ -398,13 +401,10 @@ def asking(**options: Any) -> Planning[Any]:
         (lambda: propose(Plan([Planned(look)])), "give the name of an action, 'look', not a FunctionAction"),  # type: ignore[arg-type]
         (lambda: think("solve", "x", sampling=3), "`sampling` should be a policy, such as majority(3), not 3"),  # type: ignore[call-overload]
         (lambda: think("solve", "x", options={"stop": "."}), "`options` should be made by Options(...), such as "),  # type: ignore[call-overload]
-        (
-            lambda: think("solve", "x", instruction=Reference("y", NOWHERE)),
-            "`instruction` should be a text of the",
-        ),  # type: ignore[arg-type,misc]
-        (lambda: think("solve", "x", to=Reference("y", NOWHERE)), "not a Reference: what a model, a tool"),  # type: ignore[arg-type,misc]
+        (lambda: think("solve", "x", instruction=WORDS), "`instruction` should be a text of the planner's own"),  # type: ignore[call-overload]
+        (lambda: think("solve", "x", to=WORDS), "not a Reference: what a model, a tool or the user said"),  # type: ignore[call-overload]
         (lambda: act("look", because=["a text"]), "`because` should be a list of thoughts, or of other references, "),  # type: ignore[list-item]
-        (lambda: act("look", because=Reference(["y"], NOWHERE)), "`because` should be a list of thoughts, or of oth"),  # type: ignore[arg-type]
+        (lambda: act("look", because=WORDS), "`because` should be a list of thoughts, or of oth"),  # type: ignore[arg-type]
         (lambda: asking(stop="END"), "`stop` of Options should be a tuple of texts, such as ('END',), not 'END'"),
         (lambda: asking(stop=(b"x",)), "`stop` of Options should be a tuple of texts"),
         (lambda: asking(stop=("",)), "`stop` of Options contains an empty text"),

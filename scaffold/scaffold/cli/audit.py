@@ -17,8 +17,9 @@ from scaffold.cli.report import report
 from scaffold.cli.retention import compress, prune
 from scaffold.cli.review import review
 from scaffold.cli.show import show
-from scaffold.cli.speech import count, json_text, plain
+from scaffold.cli.speech import json_text, plain
 from scaffold.cli.why import why
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns

@@ -51,7 +51,8 @@ def summary(
         again: options to add to a command that resumes it, so that it does so as this one did.
         settled: keys of actions whose outcome somebody has settled.
     """
-    from scaffold.cli.speech import count, line
+    from scaffold.cli.speech import line
+    from scaffold.errors import count
 
     why = "" if outcome.reason in {"", outcome.status} else f": {line(outcome.reason)}"
     told = [f"{outcome.status}{why}"]
@@ -74,7 +75,7 @@ def summary(
 
 
 def _actions(outcome: Outcome) -> list[str]:
-    from scaffold.cli.speech import count
+    from scaffold.errors import count
 
     tally: dict[str, int] = {}
     for each in outcome.actions:
@@ -93,7 +94,8 @@ def _by_monitor(outcome: Outcome) -> str:
 
 def _undoable(outcome: Outcome) -> list[str]:
     """List what can be undone, the last first, if the run did not go as planned."""
-    from scaffold.cli.speech import call, count
+    from scaffold.cli.speech import call
+    from scaffold.errors import count
 
     if outcome.status == "solved" and not any(each.status in {"failed", "unknown"} for each in outcome.actions):
         return []

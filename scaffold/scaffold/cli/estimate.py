@@ -12,7 +12,8 @@ import click
 
 from scaffold.cli.aside import aside
 from scaffold.cli.options import answers_option, backends_option, journal_at, json_option, right_answers, runs_option
-from scaffold.cli.speech import count, json_text, plain
+from scaffold.cli.speech import json_text, plain
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns

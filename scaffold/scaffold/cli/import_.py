@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scaffold.cli.options import journal_at, json_option, runs_option
-from scaffold.cli.speech import count, json_text, plain
+from scaffold.cli.speech import json_text, plain
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

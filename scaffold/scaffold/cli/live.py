@@ -15,7 +15,8 @@ from rich.text import Text
 
 from scaffold.cli.narration import Narrator, is_shown
 from scaffold.cli.overhearing import Overheard
-from scaffold.cli.speech import count, line, plain
+from scaffold.cli.speech import line, plain
+from scaffold.errors import count
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.models import NO_USAGE
 

@@ -12,7 +12,8 @@ from scaffold.cli import ending
 from scaffold.cli.aside import aside
 from scaffold.cli.foreground import Foreground
 from scaffold.cli.rows import spent, told
-from scaffold.cli.speech import count, line
+from scaffold.cli.speech import line
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable

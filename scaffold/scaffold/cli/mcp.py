@@ -13,7 +13,8 @@ import click
 from scaffold.cli.ending import FAILED
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.options import json_option
-from scaffold.cli.speech import count, json_text, line, plain
+from scaffold.cli.speech import json_text, line, plain
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from scaffold.mcp import Change, McpServer, Tool

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
-from scaffold.cli.speech import call, count, line, plain, sentence
+from scaffold.cli.speech import call, line, plain, sentence
+from scaffold.errors import count
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.monitorability import VISIBILITIES
 from scaffold.vocabulary.review import SEVERITY

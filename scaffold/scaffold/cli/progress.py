@@ -11,7 +11,8 @@ import msgspec
 
 from scaffold.cli.narration import REMEMBERED, Narrator, is_shown
 from scaffold.cli.overhearing import Overheard
-from scaffold.cli.speech import count, line
+from scaffold.cli.speech import line
+from scaffold.errors import count
 from scaffold.vocabulary.events import StepAnswered
 
 if TYPE_CHECKING:

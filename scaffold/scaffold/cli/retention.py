@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.options import journal_at, json_option, runs_option
-from scaffold.cli.speech import count, json_text
+from scaffold.cli.speech import json_text
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

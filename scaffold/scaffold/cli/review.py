@@ -10,7 +10,8 @@ import click
 
 from scaffold.cli.aside import aside
 from scaffold.cli.options import by_role, journal_at, json_option, run_argument, runs_option
-from scaffold.cli.speech import count, json_text, line, plain
+from scaffold.cli.speech import json_text, line, plain
+from scaffold.errors import count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

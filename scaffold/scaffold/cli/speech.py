@@ -87,8 +87,3 @@ def call(name: str, arguments: dict[str, Any], width: int = 0) -> str:
 def _exact(value: Any) -> str:
     """Render a value as JSON in which no run of spaces can hide its length or imitate line breaks."""
     return _SPACES.sub(r"\\u0020", plain(json.dumps(value, ensure_ascii=False, default=str)))
-
-
-def count(number: int, word: str) -> str:
-    """Return a count with its noun: `1 step`, `2 steps`."""
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"

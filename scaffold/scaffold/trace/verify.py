@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from scaffold.errors import BadInput, JournalFailed, NewerTrace, TraceDamaged, UnknownRun
+from scaffold.errors import BadInput, JournalFailed, NewerTrace, TraceDamaged, UnknownRun, count
 from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
@@ -128,17 +128,17 @@ class Verification(msgspec.Struct, kw_only=True):
         said = "; ".join(finding.said for finding in self.findings if finding.state == self.state)
         if self.state != "verified":
             return f"run {self.run} is {self._called()}: {said}"
-        notes = [f"{self.ended}, {_counted(self.events, 'event')}", self._signed()]
+        notes = [f"{self.ended}, {count(self.events, 'event')}", self._signed()]
         if self.withheld:
-            notes.append(f"the content of {_counted(self.withheld, 'event')} is withheld")
+            notes.append(f"the content of {count(self.withheld, 'event')} is withheld")
         if self.sealed:
-            notes.append(f"the content of {_counted(self.sealed, 'event')} is encrypted, and unread without its key")
+            notes.append(f"the content of {count(self.sealed, 'event')} is encrypted, and unread without its key")
         if self.unfinished:
-            notes.append(f"{_counted(self.unfinished, 'action')} started without an outcome")
+            notes.append(f"{count(self.unfinished, 'action')} started without an outcome")
         if self.unread:
-            notes.append(f"{_counted(self.unread, 'action')} read by no monitor")
+            notes.append(f"{count(self.unread, 'action')} read by no monitor")
         if self.observed:
-            notes.append(f"{_counted(self.observed, 'action')} cleared while monitors only observed")
+            notes.append(f"{count(self.observed, 'action')} cleared while monitors only observed")
         has = "has ended" if self.standing == "ended" else "is paused"
         return f"run {self.run} is verified and {has}: {', '.join(notes)}"
 
@@ -164,10 +164,6 @@ class Verification(msgspec.Struct, kw_only=True):
             "newer format": "of a newer format",
         }
         return known.get(self.state, self.state)
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def verify_run(
