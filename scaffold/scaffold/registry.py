@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import math
 import reprlib
 import sys
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from scaffold.entries import Family, installed, load, monitor_card_of
 from scaffold.errors import BadInput, BrokenPlugin, MissingExtra, NotAuthorised, ScaffoldError, TaskError, nearest
 from scaffold.fitting import first_fault, in_words
 from scaffold.interfaces import Action, ActionSource, Backend, Monitor, Undoes
+from scaffold.task_modules import import_beside
 from scaffold.tracebacks import described
 from scaffold.vocabulary.code import FIND, Find
 from scaffold.vocabulary.review import MonitorSpec
@@ -76,7 +74,7 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
     module_name, _, attribute = reference.partition(":")
     module_name = module_name.removesuffix(".py")
     try:
-        module = _module(module_name, base)
+        module = import_beside(module_name, base)
     except ModuleNotFoundError as error:
         if error.name == module_name.partition(".")[0]:
             raise TaskError(
@@ -92,30 +90,6 @@ def from_file(reference: str, base: Path, *, path: tuple[str | int, ...] = ()) -
             raise TaskError(f"{module_name!r} has no {attribute!r}{nearest(part, names)}", path=path)
         found = getattr(found, part)
     return found
-
-
-def _module(name: str, base: Path) -> Any:
-    file = base / f"{name.replace('.', '/')}.py"
-    if not file.is_file():
-        return importlib.import_module(name)
-    # Named after its path, so that two task folders may each have a `planner.py`.
-    unique = f"_scaffold_task_{zlib.crc32(str(file.resolve()).encode()):x}_{name.replace('.', '_')}"
-    if unique in sys.modules:
-        return sys.modules[unique]
-    spec = importlib.util.spec_from_file_location(unique, file)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(name=name)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module
-    sys.path.insert(0, str(file.parent))
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[unique]
-        raise
-    finally:
-        sys.path.remove(str(file.parent))
-    return module
 
 
 def planner(

@@ -170,6 +170,43 @@ def test_a_function_beside_the_task_is_found_by_its_module(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        ("package/__init__.py", "from package.words import WORD"),
+        ("package/__init__.py", "from .words import WORD"),
+        ("", "from package.words import WORD"),
+    ],
+    ids=["a package", "relatively", "a folder"],
+)
+def test_a_package_beside_the_task_imports_its_own_modules(tmp_path: Path, made: str, said: str) -> None:
+    """By its name, or relatively if it is a package; two folders may each have one of the same name."""
+    for number in (1, 2):
+        (tmp_path / str(number) / "package").mkdir(parents=True)
+        (tmp_path / str(number) / (made or "package/words.py")).write_text("from package.mine import WORD\n")
+        (tmp_path / str(number) / "package/words.py").write_text(f"WORD = {number}\n")
+        (tmp_path / str(number) / "package/mine.py").write_text(f"{said}\n")
+    for number in (1, 2, 1):
+        assert registry.from_file("package.mine:WORD", tmp_path / str(number)) == number
+    if made:
+        assert registry.from_file("package:WORD", tmp_path / "2") == 2
+
+
+def test_modules_that_two_tasks_import_under_one_name_are_each_their_own(tmp_path: Path) -> None:
+    """A planner that imports from a file beside it gets that file, also where another task had one of that name."""
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "words_beside.py").write_text(f"WORD = {number}\n")
+        for name in ("mine", "later"):
+            (folder / f"{name}.py").write_text("from words_beside import WORD\n")
+    assert [registry.from_file("mine:WORD", tmp_path / each) for each in ("1", "2")] == [1, 2]
+    assert [registry.from_file("later:WORD", tmp_path / each) for each in ("1", "2")] == [1, 2]
+    (tmp_path / "mine.py").write_text("import words_beside\n")
+    with pytest.raises(TaskError, match="'mine' cannot be imported: No module named 'words_beside'"):
+        registry.from_file("mine:WORD", tmp_path)
+
+
+@pytest.mark.parametrize(
     ("reference", "said"),
     [
         ("nowhere:f", "planner: there is no module 'nowhere' in"),
