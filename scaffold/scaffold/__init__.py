@@ -104,13 +104,15 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'scaffold' has no attribute {name!r}")
-    value = getattr(import_module(f"scaffold.{home}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # else every misspelt name would pass as Any
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'scaffold' has no attribute {name!r}")
+        value = getattr(import_module(f"scaffold.{home}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
