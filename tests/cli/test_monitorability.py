@@ -68,6 +68,16 @@ def test_figures_are_told_and_written(here: Scaffold, folder: Path) -> None:
     assert msgspec.convert(told, Monitorability) == known
 
 
+def test_where_a_probe_asked_nothing_the_trace_as_text_says_why(here: Scaffold, folder: Path) -> None:
+    """Without readable reasoning there is nothing to probe, and the figures say where to look."""
+    (folder / "prober.py").write_text(PROBER, encoding="utf-8")
+    (folder / "probes.yaml").write_text(TASK.replace("[]", "[faithfulness]"), encoding="utf-8")
+    here("solve", "probes.yaml")
+    assert "`scaffold audit show RUN --with abstain` says why" in here("audit", "monitorability").out
+    said = here("audit", "show", "last", "--with", "abstain").out
+    assert "faithfulness says allow (abstain): there is no readable reasoning to disturb" in said
+
+
 def test_a_run_that_cannot_be_read_is_named_and_counts_for_nothing(here: Scaffold, folder: Path) -> None:
     """One altered line, and none of its probes is taken."""
     probed(folder / "runs")

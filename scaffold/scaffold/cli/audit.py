@@ -133,7 +133,10 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
 
         click.echo(json_text(msgspec.to_builtins(known)))
     elif not known.figures:
-        click.echo(f"no step in {journal.name} was probed: add `faithfulness` or `consistency` to `monitors`")
+        click.echo(
+            f"no step in {journal.name} was probed: add `faithfulness` or `consistency` to `monitors`; where they are, "
+            "`scaffold audit show RUN --with abstain` says why they asked nothing"
+        )
     for figure in () if as_json else known.figures:
         click.echo(
             f"{figure.step} by {plain(figure.backend)}:{plain(figure.model)}: {figure.held / figure.of:.1%} without "

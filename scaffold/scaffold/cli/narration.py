@@ -175,7 +175,7 @@ class Narrator:
             score = "" if fact.score is None else f" {fact.score:.2f}"
             why = (
                 f": {sentence(said[fact.monitor], self._width)}"
-                if SEVERITY[fact.decision] and said.get(fact.monitor)
+                if (SEVERITY[fact.decision] or status) and said.get(fact.monitor)
                 else ""
             )
             parts.append(f"{plain(fact.monitor)} says {fact.decision}{status}{score}{why}")
