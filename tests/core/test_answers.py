@@ -199,6 +199,40 @@ def test_what_the_planner_is_sent_is_the_value_that_was_read(world: World, retur
     assert type(told[0]) is type(value)
 
 
+class Line(str):
+    """A library's own kind of text, as LangChain's messages give."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return "something else"
+
+
+class Whole(int):
+    """A library's own kind of number."""
+
+
+class Share(float):
+    """As numpy's are."""
+
+
+def test_a_librarys_own_texts_and_numbers_are_recorded_as_what_they_are(world: World) -> None:
+    """In a step's inputs and in an answer, as the text or the number that each of them is."""
+
+    def planner(_: Task) -> Planning[Any]:
+        yield from think("solve", Line("a line"))
+        return [Line("a line"), Whole(10**30), Share(0.5)]
+
+    outcome = world.solve(planner)
+    assert (outcome.status, outcome.answer) == ("solved", ["a line", 10**30, 0.5])
+
+    def unwritten(_: Task) -> Planning[Any]:
+        yield from think("solve", "x")
+        return Share("nan")
+
+    assert "nan is not a number that can be recorded" in world.solve(unwritten).reason
+
+
 @pytest.mark.parametrize(("returns", "text"), [(float, "1e999"), (list[float], "[Infinity]"), (Point, '{"x": 1}')])
 def test_what_cannot_be_recorded_is_discarded_like_any_malformed_sample(world: World, returns: Any, text: str) -> None:
     """A value that JSON cannot hold fails its sample, not the run."""

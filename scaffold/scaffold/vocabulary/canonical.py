@@ -7,7 +7,7 @@ as msgspec writes them (shortest round-trip form).
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
 from inspect import isgenerator
@@ -19,12 +19,23 @@ from pydantic import BaseModel, TypeAdapter
 
 from scaffold.vocabulary.references import Reference
 
+# What msgspec writes of these types themselves only: a library's own kind of text (`message.text` of LangChain), or a
+# number of numpy's. Not by `str(value)`, which a subclass may answer otherwise.
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__int__),
+    (float, float.__float__),
+)
+
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Reference):
         return value.value
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
+    for plain, made in _PLAIN:
+        if isinstance(value, plain):
+            return made(value)
     if isinstance(value, type):
         return schema_of(value)
     if isgenerator(value):
