@@ -56,8 +56,8 @@ class Scaffold(Assembly):
         journal: where runs are kept: a folder, `postgresql://...`, or a Journal. None means `$SCAFFOLD_RUNS`, else
             `.scaffold/runs`.
         approvers: ways to reach a person, tried in turn; if none succeeds, answers come through the inbox.
-        signer: signs the heads of traces.
-        witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
+        signer: signs the heads of traces; `scaffold.trace.signing.signer_of` makes one.
+        witnesses: keep signed heads elsewhere, too; `scaffold.trace.witnesses.witness_of` makes them.
         sampling: the default for steps that do not set their own.
         oversample: least samples to draw of each step, for measuring agreement; does not change the result.
         calibration: how the confidence that steps state is corrected, for `unless_sure`.

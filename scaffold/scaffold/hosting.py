@@ -55,8 +55,8 @@ class Gate(Assembly):
         journal: where runs are kept: a folder, `postgresql://...`, or a Journal. None means `$SCAFFOLD_RUNS`, else
             `.scaffold/runs`.
         approvers: ways to reach a person, tried in turn; if none succeeds, answers come through the inbox.
-        signer: signs the heads of traces.
-        witnesses: keep signed heads elsewhere, too; see `scaffold.trace.witnesses`.
+        signer: signs the heads of traces; `scaffold.trace.signing.signer_of` makes one.
+        witnesses: keep signed heads elsewhere, too; `scaffold.trace.witnesses.witness_of` makes them.
         observe: record verdicts without enforcing them; schema, rules and budget always bind.
         plan_only: run no action that changes anything.
         surroundings: clock and random source, for tests.

@@ -143,6 +143,22 @@ def test_what_is_no_action_of_the_run_is_bad_input(ask: Callable[..., Why]) -> N
         ask("pya")
 
 
+def test_what_only_refused_plans_held_names_the_plans(tmp_path: Path) -> None:
+    """Such a call was never an action of its own: the reason is the plan's, so its place is told."""
+
+    def planner(_: Task) -> Planning[None]:
+        for text in ("hear", "hear me"):
+            yield from propose(Plan([Planned("shout", {"text": text}, id="cry"), Planned("look", {"at": "x"})]))
+
+    journal = FileJournal(tmp_path)
+    agent = Scaffold(planner, actions=[look, shout], monitors=[Careful()], journal=journal)
+    folder = journal.folder(agent.solve_sync(Task(prompt="Shout")).run)
+    for name in ("shout", "cry"):
+        said = f"'{name}' was in no plan that was let through: `scaffold audit show RUN --at 0` shows why not"
+        with pytest.raises(BadInput, match=f"{said}; see also the keys 1"):
+            why(lambda: links(folder), name)
+
+
 def test_the_nth_of_a_name_is_never_another(ask: Callable[..., Why]) -> None:
     """`pay#1` is the first; where there is no second, `pay#2` is none rather than the first."""
     assert ask("pay#1").key == ask("pay").key

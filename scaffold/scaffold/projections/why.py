@@ -134,6 +134,7 @@ class _Origins:
         self._names: dict[str, list[str]] = {}  # keys of actions by their names and nodes
         self._inner: list[tuple[str, ...]] = []  # keys of all that the planner was told, in order, as parts
         self._told: dict[str, int] = {}  # how far each generator's history is taken in
+        self._planned: dict[str, set[str]] = {}  # names and nodes of the actions of each plan that was not let through
         self.plan_of: dict[str, str] = {}
 
     def follow(self, link: Link) -> None:
@@ -144,6 +145,11 @@ class _Origins:
                 self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
             case ev.ActionProposed():
                 self._propose(event, body_of(link.content).get("call", {}))
+            case ev.PlanProposed():
+                calls = body_of(link.content).get("calls", ())
+                self._planned[event.key] = {each.get(name) for each in calls for name in ("action", "id")}
+            case ev.PlanDecided(allowed=True):
+                self._planned.pop(event.key, None)
             case ev.QuestionAsked():
                 said = body_of(link.content).get("provenance", ())
                 self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
@@ -175,6 +181,12 @@ class _Origins:
         if found:
             said = ", ".join(found[:_LONGEST_LIST])
             raise BadInput(f"{which!r} matches {len(found)} actions, at the keys {said}: name one, or {which}#1")
+        if plans := [plan for plan, names in self._planned.items() if which in names]:
+            raise BadInput(
+                f"{which!r} was in no plan that was let through: "
+                f"`scaffold audit show RUN --at {plans[0]}` shows why not"
+                + (f"; see also the keys {', '.join(plans[1:_LONGEST_LIST])}" if plans[1:] else "")
+            )
         known = [*self.plan_of, *self._names]
         if not known:
             raise BadInput("the run has proposed no action")
