@@ -21,6 +21,7 @@ from scaffold import Plan, Planned, Planning, Task, act, ask, propose, think
 from scaffold.approvals.queue import Queue
 from scaffold.approvals.webhook import Secret
 from scaffold.cli import main
+from scaffold.errors import JournalFailed
 from scaffold.interfaces import Answer
 from scaffold.trace.files import FileJournal
 from scaffold.trace.heads import new_key
@@ -420,6 +421,29 @@ def test_runs_that_cannot_be_read_for_a_while_are_read_again(office: Office, ser
         until("all", 1)
         office.wait()
         until("all", 2)
+
+
+class Breaks(FileJournal):
+    """A folder that cannot be read any more once an answer is in it."""
+
+    async def post(self, run: str, answer: Answer) -> None:
+        """Put it there."""
+        await super().post(run, answer)
+        self.runs = self._away  # type: ignore[method-assign]  # as a database that stops then
+
+    def _away(self) -> list[str]:
+        raise JournalFailed("the database is away")
+
+
+def test_an_answer_that_was_taken_is_told_as_such(office: Office, serve: Serve) -> None:
+    """Though the list cannot be read afterwards: whoever is told an error takes their answer for lost."""
+    outcome = office.wait()
+    office.journal = Breaks(office.runs)
+    with serve("ann").client("ann") as client:
+        reply = client.post(path_of(office, outcome), json=said(office, outcome))
+        assert (reply.status_code, reply.json()) == (200, {"taken": True})
+        assert client.get("/api/queue").json() == {"error": "the database is away"}
+    assert office.agent().resume_sync(outcome.run).answer == "paid i1"
 
 
 def test_no_other_address_leads_to_the_page(serve: Serve) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 from collections import Counter
@@ -162,7 +163,8 @@ class Page:
     async def _take(self, run: str, answer: Answer, signer: Signer | None) -> Response:
         async with self._one_at_a_time:  # of two people at once, the second is told the first one's answer
             await say(self._journal, run, answer, signer=signer)
-        await self._watch.refresh()
+        with contextlib.suppress(Exception):  # it was taken all the same; whoever loads the queue is told
+            await self._watch.refresh()
         return _json({"taken": True})
 
     def _place(self, request: Request) -> tuple[str, str]:

@@ -60,10 +60,10 @@ class Watch:
                 if was_known:
                     await self._tell()
                 raise
-            self.faults = dict(self._queue.faults)
+            faults = dict(self._queue.faults)
             self._is_known = True
-            if waiting != self._waiting or not was_known:
-                self._waiting = waiting
+            if (waiting, faults) != (self._waiting, self.faults) or not was_known:
+                self._waiting, self.faults = waiting, faults
                 await self._tell()
 
     async def news(self) -> AsyncIterator[bytes]:
