@@ -95,6 +95,32 @@ def test_of_two_answers_at_once_the_one_that_does_not_count_is_told_so(
         asyncio.run(say(journal, outcome.run, answer_to(each, granted=second, by="ann")))
 
 
+def asking_for_a_list(_: Task) -> Planning[Any]:
+    """Ask for a fact that only the run itself can read."""
+    return (yield from ask("Which?", returns=list[int])).value
+
+
+def test_a_fact_is_told_once_if_any_process_can_read_it(office: Office) -> None:
+    """What was said counts, whoever would say something else before the run has taken it in."""
+    office.wait(asking)
+    (each,) = Queue(office.journal).waiting()
+    answer(office, each, "ann", value="7")
+    for by in ("ann", "ben"):
+        with pytest.raises(AnswerRefused, match="was already answered by ann: resume the run"):
+            answer(office, each, by, value="8")
+
+
+def test_a_fact_that_only_the_run_can_read_may_be_told_again(office: Office) -> None:
+    """By the same person in place of what they said; by another beside it, who is told that the run decides."""
+    outcome = office.wait(asking_for_a_list)
+    (each,) = Queue(office.journal).waiting()
+    for value in ("one", "two"):
+        answer(office, each, "ann", value=value)
+    with pytest.raises(AnswerRefused, match="also answered by ann: that counts if the run can read it, and this only"):
+        answer(office, each, "ben", value="[1, 2]")
+    assert office.agent(asking_for_a_list).resume_sync(outcome.run).answer == [1, 2]
+
+
 def test_a_question_says_that_it_has_expired(office: Office) -> None:
     """From its time on nobody's yes counts, and it is listed as expired until its run goes on."""
     office.wait(approval_timeout_s=0.3)

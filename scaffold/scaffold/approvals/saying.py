@@ -15,7 +15,7 @@ from scaffold.trace.answers import decided_by, signed, stopped_by, why_not
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
-    from scaffold.interfaces import KeptRuns
+    from scaffold.interfaces import KeptRuns, Question
     from scaffold.trace.heads import Signer
 
 _KINDS = {"<class 'str'>": str, "<class 'int'>": int, "<class 'float'>": float, "<class 'bool'>": bool}
@@ -51,7 +51,7 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
 
     Raises:
         AnswerRefused: it is too late, repeated, from the wrong person, or about something else; or somebody else's
-            answer, given at the same time, counts in its place.
+            answer counts in its place.
     """
     each = find(journal, run, answer.id)
     check(each, answer)
@@ -64,8 +64,18 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
     counting = decided_by(each.question, journal.inbox(run))
     if not any(_is_same(answer, said) for said in counting) and counting:
         by = counting[0].by or "someone"
-        raise AnswerRefused(f"{answer.id} was answered otherwise by {by} at the same time, and that counts", "answered")
+        but = (
+            f"also answered by {by}: that counts if the run can read it, and this only if not"
+            if _only_the_run_can_read(each.question)
+            else f"answered otherwise by {by} at the same time, and that counts"
+        )
+        raise AnswerRefused(f"{answer.id} was {but}", "answered")
     return each
+
+
+def _only_the_run_can_read(asked: Question) -> bool:
+    """Whether the name of what a question returns does not tell if an answer can be read."""
+    return asked.kind == "question" and str(asked.detail.get("returns")) not in _KINDS
 
 
 def _is_same(answer: Answer, other: Answer) -> bool:
@@ -80,8 +90,7 @@ def check(each: Waiting, answer: Answer) -> None:
         AnswerRefused: it cannot count.
     """
     asked = each.question
-    # Whether it can be read is known here by the kind's name alone; what the run has passed over is said again.
-    open_still = asked.kind == "question" and str(asked.detail.get("returns")) not in _KINDS
+    open_still = _only_the_run_can_read(asked)  # what it has passed over is said again
     if each.settled and not open_still:
         by = " and ".join(said.by or "someone" for said in each.answers)
         raise AnswerRefused(f"{asked.id} was already answered by {by}: resume the run to use the answer", "answered")
