@@ -111,6 +111,24 @@ def test_where_there_can_be_no_second_process_all_is_read_here(
     assert beside[2] == EVENTS
 
 
+def test_a_program_in_one_piece_is_not_started_twice(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PyInstaller and its like make is no interpreter: given our module's name it would do its own work again."""
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert asyncio.run(told(FileJournal(runs, long=LONG)))[2] == EVENTS
+
+
+def test_files_beside_the_task_are_no_modules_of_the_second_process(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user's own `types.py`, where the command is typed, is neither run nor in the way."""
+    for name in ("types", "msgspec"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # as where Python was told its program in the command line
+    assert asyncio.run(told(FileJournal(runs, long=LONG)))[2] < EVENTS / 50
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_run_that_is_not_long_is_read_here(runs: Path) -> None:
     """A process takes longer to begin than a run of usual length to be read."""
     assert asyncio.run(told(FileJournal(runs)))[2] == EVENTS
