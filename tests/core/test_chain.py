@@ -225,7 +225,7 @@ def test_what_a_crash_leaves_half_written_is_mended(
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"nonsense\n", b'{"kind":"noted","seq":1}\n', b"again"])
 def test_a_spine_that_ends_in_what_was_never_sealed_costs_no_content(tmp_path: Path, end: bytes) -> None:
-    """An editor's empty line, nonsense, a line twice: nobody can tell what content belongs there, so all of it stays."""
+    """An editor's empty line, nonsense, a line twice: nobody can tell what content belongs there, so all stays."""
     journal = FileJournal(tmp_path / "runs")
 
     async def opened(*, create: bool) -> str:
