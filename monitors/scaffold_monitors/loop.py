@@ -57,7 +57,10 @@ class Doings:
     open: dict[str, bytes] = field(default_factory=dict)
 
     def follow(self, event: events.Event, content: dict[str, Any]) -> None:
-        """Process one more event."""
+        """Process one more event. What was withheld, of a run that is read again, is compared with nothing."""
+        if event.content and not content:
+            self.open.pop(event.key, None)
+            return
         match event:
             case events.StepAsked(ledger="model"):
                 self.open[event.key] = _digest(content.get("asked"))

@@ -113,6 +113,23 @@ def test_only_results_in_a_row_count(story: list[tuple[bytes, bytes]]) -> None:
         assert repeats.of(what) == row
 
 
+def test_what_is_withheld_repeats_nothing() -> None:
+    """Of a stored run, calls, questions and what came of them may have been pruned: they are not all the same."""
+    monitor, state = Loop(steps=1), None
+    for number in range(3):
+        key = str(number)
+        for event in (
+            events.ActionProposed(key=key, content="ab", action="pay", effect="reversible", digest=""),
+            events.ActionOutcome(key=key, content="ab", action="pay", digest="", status="performed"),
+            events.StepAsked(key=f"{key}/0", content="ab", step="solve"),
+            events.StepAnswered(key=f"{key}/0", content="ab"),
+        ):
+            state = monitor.fold(state, event, {})
+    assert not state.calls.times
+    assert not state.questions.times
+    assert not state.open
+
+
 def test_memory_is_bounded(kit: Any) -> None:
     """A long run of different questions keeps the latest only, and nothing open."""
     under = view(kit)
