@@ -290,20 +290,49 @@ def test_a_check_that_raises_has_not_accepted(world: World) -> None:
     assert step["samples"][0]["flag"] == "check failed: ZeroDivisionError: division by zero"
 
 
-@pytest.mark.parametrize("said", [Draw(0), Draw(-1), Draw(9)], ids=repr)
-def test_a_policy_of_a_strangers_making_cannot_draw_forever_or_beyond_its_cap(world: World, said: Draw) -> None:
+@pytest.mark.parametrize("left", [SystemExit(0), ValueError("x")], ids=repr)
+def test_a_check_that_runs_what_a_model_wrote_is_not_ended_by_it(world: World, left: BaseException) -> None:
+    """`exit()` in an answer would end the process, with the status of success."""
+
+    def check(value: str) -> bool:
+        exec(value, {"left": left})  # noqa: S102 - as a user may
+        return True
+
+    outcome = world.solve(voting(once(flags=(check,))), ["raise left", "pass"])
+    assert outcome.answer == ["pass", 1.0]
+
+
+@pytest.mark.parametrize("place", [-1, 0, 2])
+def test_a_policy_of_a_strangers_making_cannot_take_what_has_no_vote(world: World, place: int) -> None:
+    """Neither a sample that was discarded, nor one that was never drawn."""
+
+    class Takes(msgspec.Struct, frozen=True):
+        cap: int = 8
+        flags: tuple[Any, ...] = ()
+
+        def decide(self, votes: Votes) -> Draw | Won:
+            return Won(place, 1.0, 1) if len(votes) > 1 else Draw(2 - len(votes))
+
+    outcome = world.solve(voting(Takes(), returns=int), ["malformed", "2"])
+    assert outcome.status == "failed"
+    said = f"the sampling of the step at 0 cannot be followed: Takes takes sample {place}, which has no vote"
+    assert outcome.reason.startswith(said)
+
+
+@pytest.mark.parametrize("said", [Draw(0), Draw(-1), Draw(9), None, 1], ids=repr)
+def test_a_policy_of_a_strangers_making_cannot_draw_forever_or_beyond_its_cap(world: World, said: Any) -> None:
     """A policy that asks for nothing, or for more than it said, ends the run with an error that names it."""
 
     class Endless(msgspec.Struct, frozen=True):
         cap: int = 8
         flags: tuple[Any, ...] = ()
 
-        def decide(self, votes: Votes) -> Draw:
+        def decide(self, votes: Votes) -> Any:
             return said
 
     outcome = world.solve(voting(Endless()), "x")
     assert outcome.status == "failed"
-    assert "Endless" in outcome.reason
+    assert "cannot be followed: Endless" in outcome.reason
 
 
 def test_votes_make_a_model_that_errs_reliable(world: World) -> None:

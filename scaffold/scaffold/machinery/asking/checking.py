@@ -39,7 +39,7 @@ async def flagged(checks: Sequence[Check], value: Any) -> str:
             raise PlannerStuck(
                 f"the check {_name_of(check)} did not give back control before the run's time was over"
             ) from None
-        except Exception as error:  # noqa: BLE001 - a check that fails has not accepted
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a check that fails, or runs `exit()`, has not accepted
             return clean(f"{FAILED}{type(error).__name__}: {error}")
         if isinstance(said, str) and said:
             return clean(said)

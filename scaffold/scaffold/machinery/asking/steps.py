@@ -383,15 +383,14 @@ class Steps:
         """Draw as the policy says; return the winner's place, share and number of votes, or why there is none."""
         first = True
         while True:
+            if does := _cannot_be_followed(asking):
+                said = f"{type(asking.policy).__name__} {does}"
+                raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             decision = asking.decision
             if isinstance(decision, Lost):
                 return self._lost(asking, decision.reason)
             if not isinstance(decision, Draw):
                 return decision.place, decision.share, decision.counted
-            counted, policy = len(asking.votes), asking.policy
-            if not 0 < decision.n <= policy.cap - counted:
-                said = f"{type(policy).__name__} asks for {decision.n} more samples after {counted} of {policy.cap}"
-                raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             new = self._new_sources(asking, decision, provenance) if decision.ways else []
             calls = asking.calls_for(decision)
             tokens, usd = worst_of(calls)
@@ -511,6 +510,21 @@ class Steps:
         why = str(reason) or type(reason).__name__
         event = ev.StepCut(key=asking.key, ledger=asking.ledger, usage=asking.spent(), samples=asking.drawn)
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})
+
+
+def _cannot_be_followed(asking: Asking) -> str:
+    """Say what is wrong with what a policy has decided, which may be a stranger's; empty if nothing is."""
+    decision: object = asking.decision
+    votes, cap = asking.votes, asking.policy.cap
+    if isinstance(decision, Draw):
+        if not 0 < decision.n <= cap - len(votes):
+            return f"asks for {decision.n} more samples after {len(votes)} of {cap}"
+    elif isinstance(decision, Won):
+        if not 0 <= decision.place < len(votes) or votes[decision.place] is None:
+            return f"takes sample {decision.place}, which has no vote"
+    elif not isinstance(decision, Lost):
+        return f"decides {decision!r:.80}, which is no Draw, Won or Lost"
+    return ""
 
 
 def _asked_of(calls: list[Call]) -> str:
