@@ -6,13 +6,14 @@ remaining content is written to a new file that replaces the old one, so that a 
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 from unicodedata import normalize
 
 import msgspec
@@ -246,23 +247,19 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
     draft = path.with_name(f"{path.name}.draft")
     before, found, left = path.stat().st_size, 0, 0
     try:
-        with open_part(path) as lines, _opened(draft, path, dry=dry) as file:
-            for line in lines:
-                if line.endswith(b"\n") and keeps(line[:-1]):
-                    file.write(line)
-                    left += 1
-                else:
-                    found += 1
-        pruned.contents += found
-        if dry or not found:
-            draft.unlink(missing_ok=True)
-        elif left:
-            pruned.bytes += before - draft.stat().st_size
-            draft.replace(path)
-        else:
-            pruned.bytes += before
-            path.unlink()
-            draft.unlink()
+        with open_part(path) as lines, _opened(draft, dry=dry) as file:
+            with _written(file, path) as writer:
+                for line in lines:
+                    if line.endswith(b"\n") and keeps(line[:-1]):
+                        writer.write(line)
+                        left += 1
+                    else:
+                        found += 1
+            pruned.contents += found
+            pruned.bytes += before - (file.tell() if left else 0) if found else 0
+        if not dry and found:
+            draft.replace(path) if left else path.unlink()
+        draft.unlink(missing_ok=True)
     except (OSError, EOFError, zlib.error) as error:  # or damaged compressed data
         draft.unlink(missing_ok=True)
         said = (isinstance(error, OSError) and error.strerror) or error
@@ -272,18 +269,41 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
         raise
 
 
-@contextmanager
-def _opened(draft: Path, path: Path, *, dry: bool) -> Iterator[BinaryIO]:
-    with open(os.devnull if dry else draft, "wb") as file:  # noqa: PTH123 - may be a device
-        if not dry:
-            os.fchmod(file.fileno(), 0o600)
-        if not is_plain(path):
-            import gzip
+class _Measured(io.RawIOBase):
+    """A file that keeps of what is written only how much it is."""
 
-            with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-                yield cast("BinaryIO", packed)
-        else:
-            yield file
+    _size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+
+@contextmanager
+def _opened(draft: Path, *, dry: bool) -> Iterator[BinaryIO]:
+    if dry:
+        yield cast("BinaryIO", _Measured())
+        return
+    with draft.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        yield file
         file.flush()
-        if not dry:
-            os.fsync(file.fileno())
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _written(file: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    """Write a file in the form that `path` has."""
+    if is_plain(path):
+        yield file
+        return
+    import gzip
+
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        yield cast("BinaryIO", packed)
