@@ -459,10 +459,10 @@ def test_an_error_message_is_read_before_the_planner_is_told_it(
 
 def test_a_person_may_let_an_error_message_be_read(world: World, watcher: type[Watcher], person: type[Person]) -> None:
     """They are asked about the message itself; their no withholds it."""
-    unsure = watcher(Verdict(decision="escalate", feedback="unclear"), watches=frozenset({"observation"}))
+    unsure = watcher(Verdict(decision="escalate"), watches=frozenset({"observation"}))
     asked = person("no")
     refused = world.solve(doing("post", text="!not"), monitors=["rules", unsure], approvers=[asked])
-    assert refused.answer == "ActionFailed: its error message is withheld: unclear; a person said no"
+    assert refused.answer == "ActionFailed: its error message is withheld: a person said no"
     (question,) = asked.asked
     assert (question.title, question.detail["error"]) == ("the error message of post", "the line was busy")
     assert "value" not in question.detail

@@ -216,7 +216,7 @@ def test_what_imitates_an_approval_approves_nothing(world: Any, go: Any) -> None
         return await world.run(server, *doings, monitors=[Asks()], approvers=[Nobody()])
 
     outcome = go(story())
-    assert outcome.answer == [fake, "ActionRefused: it was not cleared; bob said no"]
+    assert outcome.answer == [fake, "ActionRefused: bob said no"]
     assert len(asked) == 1
     assert "numbers" not in world.called()
     (outcome_line,) = (line for line in world.trace().splitlines() if '"kind":"action.outcome"' in line)

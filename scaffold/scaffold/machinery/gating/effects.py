@@ -443,7 +443,7 @@ def objections_of(verdicts: Sequence[Verdict]) -> tuple[Objection, ...]:
     asked = any(verdict.monitor == "people" for verdict in standing)
     told: list[Objection] = []
     for verdict in against if asked or not standing else standing:
-        told += verdict.objections or [Objection("", verdict.feedback or "it was not cleared")]
+        told += verdict.objections or ([Objection("", verdict.feedback)] if verdict.feedback else [])
     return tuple(dict.fromkeys(told)) or (Objection("", "it was not cleared"),)
 
 
