@@ -161,6 +161,25 @@ def test_who_may_not_approve_is_not_asked_at_the_terminal(desk: Path) -> None:
     assert "y/N" not in str(terminal.before)
 
 
+def test_who_has_approved_at_the_terminal_is_not_asked_again(desk: Path) -> None:
+    """Of two who have to, the other one is still waited for: the run pauses, and so it does when it is resumed."""
+    task = desk / "task.yaml"
+    task.write_text(task.read_text() + "\noversight: {needs: 2}\n")
+    env = environment(desk, {"TERM": "xterm", "COLUMNS": "160"})
+    for words, asks in ((("solve", "task.yaml"), True), (("resume", "last"), False)):
+        line = command(*words)
+        terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
+        if asks:
+            terminal.expect_exact("2 people have to approve")
+            terminal.expect_exact("[y/N, l for later] ")
+            terminal.sendline("y")
+        terminal.expect(pexpect.EOF)
+        terminal.close()
+        assert terminal.exitstatus == 6
+        assert "y/N" not in str(terminal.before)
+    assert paid(desk) == ["2041 4200"]
+
+
 def test_settings_that_are_wrong_name_their_line(desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A task file's faults are told with file, line and key."""
     task = desk / "task.yaml"

@@ -237,13 +237,16 @@ def test_an_answer_that_was_spent_is_spent_for_good(world: World, watcher: type[
 def test_what_somebody_says_at_hand_is_kept_until_enough_have_said_it(
     world: World, watcher: type[Watcher], person: type[Person]
 ) -> None:
-    """One of two yeses lies in the inbox until the other comes, and who gave it is not asked again."""
+    """One of two yeses lies in the inbox until the other comes; who is asked next sees whose it is."""
     here = person(lambda question: Answer(id=question.id, digest=question.digest, granted=True, by="ann"))
     agent = world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[here])
     outcome = agent.solve_sync(Task.model_validate({"prompt": "x", "oversight": {"needs": 2}}))
     assert outcome.status == "waiting"
     assert len(here.asked) == 1
     assert [answer.by for answer in world.journal.inbox(outcome.run)] == ["ann"]
+    later = person(lambda _: None)
+    assert world.agent(doing(), monitors=[watcher(ESCALATE)], approvers=[later]).resume_sync(outcome.run).answer is None
+    assert [question.approved for question in here.asked + later.asked] == [(), ("ann",)]
     say(world, outcome, answer_to(world, outcome, "ben"))
     assert agent.resume_sync(outcome.run).answer == "paid i1"
 

@@ -56,6 +56,8 @@ def shown(question: Question) -> list[str]:
         lines.append(f"  {', '.join(line(name) for name in question.approvers)} may approve")
     if question.needs > 1:
         lines.append(f"  {question.needs} people have to approve")
+    if question.approved:
+        lines.append(f"  {', '.join(line(name or 'somebody') for name in question.approved)} approved it already")
     if question.expires < float("inf"):
         lines.append(f"  open until {when(question.expires)}; no answer by then means no")
     return lines
@@ -70,8 +72,10 @@ def _in_part(text: str, question: Question) -> str:
 
 
 def may_answer(question: Question, person: str) -> bool:
-    """Whether a typed answer can count: the person may answer, and need not sign."""
-    return question.kind == "question" or not question.approvers or question.approvers.get(person) == ""
+    """Whether a typed answer can count: the person may answer, has not yet, and need not sign."""
+    if question.kind == "question":
+        return True
+    return person not in question.approved and (not question.approvers or question.approvers.get(person) == "")
 
 
 class TerminalApprover:

@@ -22,6 +22,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         needs: how many people must approve.
         approvers: who may approve, by name, each with the verifier line of their key, or an empty text; if nobody is
             named, anybody may. For a question, who may answer it through the inbox.
+        approved: who has approved already, while it waits for others.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = {}
     needs: int = 1
     approvers: dict[str, str] = {}
+    approved: tuple[str, ...] = ()
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -211,6 +211,9 @@ class People:
         if settling:
             return settling
         self.check_stop()
+        if question.needs > 1:
+            said = [answer.by for answer in self._journal.inbox(question.run) if not why_not(question, answer)]
+            question = msgspec.structs.replace(question, approved=tuple(dict.fromkeys(said)))
         turn = [number for number in range(len(self._approvers)) if (question.id, number) not in self._posted]
         if not turn:
             return []
