@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -409,3 +410,19 @@ def test_threads_that_share_a_server_do_not_end_it_for_one_another(world: Any, g
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(work, range(2))) == [[None, "hello", None, "hello", None]] * 2
     assert len((world.folder / "listed.txt").read_text().split()) == 1 + 2
+
+
+def test_who_closes_a_shared_server_cuts_off_nobody_elses_call(world: Any, go: Any) -> None:
+    """What another agent has under way ends by itself, and is not unknown because of us."""
+
+    async def story() -> Any:
+        server = await world.accepted(timeout_s=2.0)
+        other = asyncio.create_task(world.run(server, ("rogue.hang", {}), ECHO))
+        while "hang" not in world.called():  # noqa: ASYNC110 - another process notes it
+            await asyncio.sleep(0.02)
+        await server.close()
+        return (await other).answer
+
+    hung, said = go(story())
+    assert "no answer within 2 s" in hung
+    assert said == "hello"

@@ -46,6 +46,7 @@ class Connection:
         listed: when they were listed, by the monotonic clock.
         odd: names of tools that were left out then.
         doubled: names shared by several tools, which were left out then, too.
+        idle: set while no call is under way.
     """
 
     def __init__(self, server: str, streams: Callable[[], AbstractAsyncContextManager[Any]], ending: Ending) -> None:
@@ -54,6 +55,9 @@ class Connection:
         self.odd: set[str] = set()
         self.doubled: set[str] = set()
         self.ending = ending
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._calls = 0
         self._server = server
         self._streams = streams
         self._client: Client
@@ -179,6 +183,8 @@ class Connection:
         from mcp_types import REQUEST_TIMEOUT
 
         until = time.monotonic() + seconds
+        self._calls += 1
+        self.idle.clear()
         try:
             # The session itself, since the SDK's client repeats a call if a server objects to its headers.
             return await self._client.session.call_tool(tool, arguments, seconds)
@@ -198,6 +204,10 @@ class Connection:
                 else said_of(error)
             )
             raise ToolFailed(f"the answer of its server cannot be used: {said}") from None
+        finally:
+            self._calls -= 1
+            if not self._calls:
+                self.idle.set()
 
     def why(self) -> str:
         """Say why it ended."""

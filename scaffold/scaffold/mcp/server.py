@@ -195,13 +195,16 @@ class McpServer:
             say(f"starting the MCP server {self.name}", 1.0)
 
     async def close(self) -> None:
-        """Stop it, and everything that it started, in this event loop."""
-        await self._disconnect(self._here)
+        """Stop it, and everything that it started, in this event loop.
 
-    async def _disconnect(self, here: _Running) -> None:
-        live, here.live = here.live, None
+        Calls under way are waited for: they are those of another agent that shares it, which starts it again.
+        """
+        live, self._here.live = self._here.live, None
         if live is not None:
-            await live.close()
+            try:
+                await live.idle.wait()
+            finally:
+                await live.close()
 
     @property
     def _here(self) -> _Running:
@@ -289,7 +292,9 @@ class McpServer:
     async def _connected(self, here: _Running) -> Connection:
         """Return the present connection, or a new one if it has ended; to be called under the lock."""
         if here.live is None or here.live.gone:
-            await self._disconnect(here)
+            before, here.live = here.live, None
+            if before is not None:
+                await before.close()
             here.live = await self._open(here)
         return here.live
 
