@@ -47,6 +47,7 @@ from scaffold.settings import (
     read_prompts,
     read_texts,
 )
+from scaffold.trace import sealing
 from scaffold.vocabulary.task import Goal, GoalKind, Task
 from scaffold.wrapping.scrubbing import holds_secret
 
@@ -407,6 +408,7 @@ def _assemble(
         with faults.gathered(locate(within=("planner",))):
             planner_of(config["planner"], config["options"], base)
     faults.tell()
+    sealing.from_environment()  # where the key of the environment is none, that is no fault of the file's
     with locate(within=("planner",)):
         return Scaffold(
             config["planner"],

@@ -154,6 +154,17 @@ def test_a_mistake_on_the_command_line_is_bad_input(
     assert "Traceback" not in ran.err
 
 
+def test_a_fault_of_the_environment_names_no_place_in_the_file(
+    here: Scaffold, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key for content is read as the agent is made, and whoever looks for its fault in the file looks in vain."""
+    (folder / "task.yaml").write_text("prompt: a\nbackends: scripted:x\n", encoding="utf-8")
+    monkeypatch.setenv("SCAFFOLD_CONTENT_KEY", "abc")
+    said = here("solve", "task.yaml")
+    assert said.status == 2
+    assert said.err.startswith("error: $SCAFFOLD_CONTENT_KEY is not a key")
+
+
 def test_inputs_are_read_by_their_ending(folder: Path) -> None:
     """A table is a list of rows, JSON and YAML are values, the rest is text; what is untrusted is tainted."""
     from scaffold import taskfile
