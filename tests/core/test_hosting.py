@@ -337,6 +337,10 @@ async def test_an_answer_that_cannot_be_recorded_is_refused_at_once(world: World
     async with gate_of(world).run(TASK) as run:
         with pytest.raises(BadInput, match="cannot be recorded"):
             run.answer(object())
+        forgotten = run.act("pay", {})
+        with pytest.raises(BadInput, match=r"act\(\.\.\.\) was called but not awaited: write `await`"):
+            run.answer(forgotten)
+        forgotten.close()
 
 
 async def test_what_cannot_be_recorded_is_refused_as_bad_input(world: World) -> None:

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from inspect import isgenerator
+from inspect import iscoroutine, isgenerator
 from math import isfinite
 from typing import Any
 
@@ -40,6 +40,8 @@ def _plain(value: Any) -> Any:
         return schema_of(value)
     if isgenerator(value):
         raise TypeError(f"{value.__name__}(...) was called but not run: write `yield from` before it")
+    if iscoroutine(value):
+        raise TypeError(f"{value.__name__}(...) was called but not awaited: write `await` before it")
     raise TypeError(f"a {type(value).__name__} cannot be recorded: use JSON values, pydantic models or dataclasses")
 
 
