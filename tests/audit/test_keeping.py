@@ -472,9 +472,10 @@ def test_one_persons_content_goes_and_the_spine_verifies(
         ("J\u00fcrgen", "Ju\u0308rgen"),
         ({"customer": 48_213}, "48213"),
         (json.dumps({"name": 'J\u00fcrgen "JJ" Wei\u00df'}), 'j\u00fcrgen "jj"'),
+        (json.dumps({"mail": json.dumps({"name": 'J\u00fcrgen "JJ" Wei\u00df'})}), 'j\u00fcrgen "jj"'),
         ('the file C:\\Zoe "Z"', 'c:\\zoe "z"'),
     ],
-    ids=["another normal form", "a number", "JSON within a text", "quotes"],
+    ids=["another normal form", "a number", "JSON within a text", "JSON within JSON within a text", "quotes"],
 )
 def test_somebody_is_found_however_it_is_written(
     journal: FileJournal, agent: Callable[..., Scaffold], said: Any, asked: str
@@ -487,6 +488,22 @@ def test_somebody_is_found_however_it_is_written(
     assert (pruned.contents >= 1, pruned.answers) == (True, 1)
     assert prune_mentions(journal.folder(run), [asked]).contents == 0
     assert verify_run(journal.folder(run)).ok
+
+
+@pytest.mark.parametrize("body", [b'["Zoe"', b'"Zoe\xff"', b"[" * 20_000 + b'"Zoe"' + b"]" * 20_000])
+def test_a_damaged_line_goes_with_what_it_says(
+    journal: FileJournal, agent: Callable[..., Scaffold], body: bytes
+) -> None:
+    """Content that is no JSON any more, and an answer that was never wholly written, can be read by people."""
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay")).run)
+    with (folder / CONTENT).open("ab") as content:
+        content.write(b'{"seq":99,"salt":"%b","body":%b}\n' % (b"0" * 32, body))
+    (folder / "inbox").mkdir()
+    (folder / "inbox" / ".q.json.17.draft").write_bytes(b'{"id":"q","by":"Zoe"')
+    pruned = prune_mentions(folder, ["zoe"])
+    assert (pruned.contents, pruned.answers) == (1, 1)
+    assert verify_run(folder).ok
+    assert b"Zoe" not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_all_content_goes_or_the_whole_run(

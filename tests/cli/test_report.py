@@ -6,6 +6,8 @@ from pathlib import Path
 
 from tests.cli.conftest import Scaffold, command, environment, only_run
 
+from scaffold.testing.tampering import sealed_anew
+
 
 def test_a_report_is_written_beside_one_by_default(here: Scaffold, folder: Path) -> None:
     """It is named after the run; stdout says where and how much, stderr what verifying found."""
@@ -73,3 +75,14 @@ def test_a_run_that_was_cut_off_has_one_too(here: Scaffold, folder: Path) -> Non
     spine.write_bytes(b"".join(spine.read_bytes().splitlines(keepends=True)[:-1]))
     ran = here("audit", "report", "last", "-o", "run.html")
     assert (ran.status, "neither ended nor paused" in ran.err) == (0, True), ran
+
+
+def test_what_a_forged_run_says_cannot_steer_the_terminal(here: Scaffold, folder: Path) -> None:
+    """Whoever can write to its folder chooses the words of what is found: as with `verify`, they are escaped."""
+    assert here("solve", "pay.yaml").status == 0
+    spine = only_run(folder) / "trace.jsonl"
+    lines = spine.read_bytes().splitlines(keepends=True)
+    spine.write_bytes(b"".join(sealed_anew(lines[:1], lambda events: [{**events[0], "run": "\x1b]0;owned\x07"}])))
+    ran = here("audit", "report", "last", "-o", "run.html")
+    assert "it is the trace of run \\x1b]0;owned\\x07" in ran.err
+    assert "\x1b]0" not in ran.err

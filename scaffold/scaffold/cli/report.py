@@ -8,6 +8,7 @@ import click
 
 from scaffold.cli.integrity import evidence_options, verified
 from scaffold.cli.options import answers_option, journal_at, right_answers, run_argument, runs_option
+from scaffold.cli.speech import plain
 
 _MEGA = 1e6
 
@@ -61,4 +62,4 @@ def report(
     )
     size = f", {written.bytes / _MEGA:.1f} MB" if written.bytes else ""
     click.echo(f"wrote {target}: {written.events:,} events{size}", err=not target.is_file())
-    click.echo(click.style(found.sentence(), fg="green" if found.ok else "yellow"), err=True)
+    click.echo(click.style(plain(found.sentence()), fg="green" if found.ok else "yellow"), err=True)

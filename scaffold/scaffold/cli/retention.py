@@ -47,8 +47,8 @@ def prune(
     """Remove the content of runs, or with --mentioning only what contains a text, such as a person's name.
 
     The spine stays and still verifies: facts, verdicts, digests, the names of approvers. What people said is removed
-    with the rest. Copies elsewhere (backups, tracing backends, reports) are not touched. Exit status 1 if a run was
-    skipped: it has not ended, is being written, or is encrypted and there is no key.
+    with the rest. Copies elsewhere (backups, tracing backends, reports, results of batches) are not touched. Exit
+    status 1 if a run was skipped: it has not ended, is being written, or is encrypted and there is no key.
     """
     if not (named or older_than or mentioning):
         raise click.UsageError("name runs, or give --older-than or --mentioning")

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
     from scaffold.vocabulary import events as ev
 
+_QUOTED = 3  # JSON within JSON, to this depth
+
 
 class Pruned(msgspec.Struct, kw_only=True):
     """What was removed from one run, or would be.
@@ -150,9 +152,15 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
 
 
 def spellings(words: Sequence[str]) -> list[str]:
-    """Return how words may stand in content, folded: as they are, or as JSON within a text writes them."""
-    written = [json.dumps(each, ensure_ascii=ascii_only)[1:-1] for each in words for ascii_only in (False, True)]
-    return list(dict.fromkeys(map(folded, [*words, *written])))
+    """Return how words may stand in content, folded: as they are, or as JSON within a text writes them.
+
+    A text in JSON may itself be quoted in JSON, as a tool's result is in a later prompt.
+    """
+    forms = dict.fromkeys(words)
+    for _ in range(_QUOTED):
+        written = [json.dumps(each, ensure_ascii=ascii_only)[1:-1] for each in forms for ascii_only in (False, True)]
+        forms |= dict.fromkeys(written)
+    return list(dict.fromkeys(map(folded, forms)))
 
 
 def folded(text: str) -> str:
@@ -180,8 +188,8 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
         raise BadInput(said) from None
     except NotOpened as error:
         raise BadInput(f"content of run {run} {error}") from None
-    except ValueError:
-        return False  # damaged: verification reports that
+    except (ValueError, RecursionError):  # damaged, which verification reports; what it says goes all the same
+        return mentions(line.decode(errors="replace"), wanted)
     return mentions(body, wanted)
 
 
@@ -224,8 +232,8 @@ def _prune_held(
     newest = folder / CONTENT
     for path in [*parts_of(folder), *([newest] if newest.exists() else [])]:
         _prune_file(path, keeps, pruned, dry=dry)
-    for answer in sorted((folder / INBOX).glob("*.json")) if (folder / INBOX).is_dir() else ():
-        if not keeps_answer(answer.read_bytes()):
+    for answer in sorted((folder / INBOX).iterdir()) if (folder / INBOX).is_dir() else ():  # drafts of the dead too
+        if answer.is_file() and not keeps_answer(answer.read_bytes()):
             pruned.answers += 1
             if not dry:
                 answer.unlink()
