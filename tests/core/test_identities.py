@@ -34,6 +34,7 @@ from scaffold import (
     action,
     ask,
     propose,
+    think,
     together,
 )
 from scaffold.approvals.queue import waiting
@@ -91,7 +92,7 @@ class Folder:
     def agent(self, planner: Any = None, **more: Any) -> Scaffold:
         """An agent that pays i1, on a journal of its own as another process would have."""
         given = {"journal": FileJournal(self.root), "actions": self.actions, "monitors": [], **more}
-        return Scaffold(planner or doing("pay", invoice="i1"), backends={"default": Scripted("ok")}, **given)
+        return Scaffold(planner or doing("pay", invoice="i1"), **{"backends": {"default": Scripted("ok")}, **given})
 
     def solve(self, planner: Any = None, *, how: str = "", task: Task = FREELY, **more: Any) -> Outcome:
         """Solve in a run of its own."""
@@ -296,6 +297,15 @@ def test_only_what_has_not_begun_waits_for_its_run(status: str, *, lives: bool) 
     """What is known not to have happened may be done elsewhere at once, though its run goes on with other things."""
     fate = fate_of("r", "0", Act("i1", status), [], identity="i1", lives=lives)
     assert fate == (Holder("r", "0", "under way") if lives and not status else None)
+
+
+@pytest.mark.parametrize("lives", [False, True])
+def test_what_is_in_doubt_is_a_persons_to_settle_while_its_run_goes_on(*, lives: bool) -> None:
+    """It is not said to be under way, for which nobody could do anything but wait; and a person's word counts."""
+    doubt = Act("i1", "unknown", "d")
+    assert fate_of("r", "0", doubt, [], identity="i1", lives=lives) == Holder("r", "0", "unknown")
+    word = Answer(id=settlement_id("0"), digest="d", granted=False, by="ann")
+    assert fate_of("r", "0", doubt, [word], identity="i1", lives=lives) is None
 
 
 @pytest.mark.parametrize("status", ["", "intended", "unknown", "performed"])
@@ -513,7 +523,7 @@ def test_many_processes_at_once_pay_each_once(tmp_path: Path) -> None:
     assert (statuses.count("performed"), statuses.count("refused")) == (10, 30)
 
 
-def killed_at(folder: Folder, point: str) -> str:
+def killed_at(folder: Folder, point: str, planner: Any = None) -> str:
     """Have a process of its own pay i1, and die at a point; gives the run."""
 
     def reach(reached: str) -> None:
@@ -523,7 +533,7 @@ def killed_at(folder: Folder, point: str) -> str:
     before = set(folder.journal.runs())
     child = os.fork()
     if not child:
-        folder.solve(surroundings=Surroundings(reach=reach))
+        folder.solve(planner, surroundings=Surroundings(reach=reach))
         os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
     (run,) = set(folder.journal.runs()) - before
@@ -539,6 +549,27 @@ def test_who_died_before_the_intent_has_done_nothing(folder: Folder, point: str)
     again = folder.agent().resume_sync(dead)
     assert folder.paid == ["i1"]
     assert f"by run {paid.run} at 0" in again.answer
+
+
+def test_a_run_that_goes_another_way_after_a_crash_is_not_in_its_own_way(folder: Folder) -> None:
+    """It died when it had taken the invoice, and its thoughts were lost; it thinks otherwise now, and pays it later."""
+
+    def planner(_: Task) -> Planning[str]:
+        thought = yield from think("decide", "At once?")
+        if thought.text == "no":
+            yield from think("verify", "Is it due?")
+        review = yield from propose(Plan([Planned("pay", {"invoice": "i1"})]))
+        assert not review.objections
+        return (yield from act("pay", {"invoice": "i1"})).status
+
+    dead = killed_at(folder, "identity:after", planner)
+    spine = folder.root / dead / "trace.jsonl"
+    lines = spine.read_bytes().splitlines(keepends=True)
+    last = next(number for number, line in enumerate(lines) if b'"kind":"step.asked"' in line)
+    spine.write_bytes(b"".join(lines[: last + 1]))  # as a machine's crash leaves it
+    outcome = folder.agent(planner, backends={"default": Scripted("no")}).resume_sync(dead)
+    assert (outcome.answer, folder.paid) == ("performed", ["i1"])
+    assert f"it was already done, by run {dead} at" in folder.solve().answer
 
 
 @pytest.mark.parametrize("point", ["action.intent:after", "action.effect:after", "action.outcome:before"])

@@ -331,6 +331,20 @@ def test_a_suspicious_thought_is_drawn_again_without_a_word(world: World, watche
     assert [each.get("ok", True) for each in world.facts(outcome, "released")] == [True]
 
 
+@pytest.mark.parametrize(
+    ("feedback", "told"), [("name the month", "name the month"), ("", "oversight withheld this thought")]
+)
+def test_the_planner_is_told_what_the_monitor_with_something_to_say_says(
+    world: World, watcher: type[Watcher], feedback: str, told: str
+) -> None:
+    """Those before it that let the thought pass say nothing; where nobody does, it is told that much."""
+    monitors = [
+        watcher(name="calm", watches=frozenset({"step"})),
+        watcher(Verdict(decision="revise", feedback=feedback), name="strict", watches=frozenset({"step"})),
+    ]
+    assert world.solve(thinking, ["in spring"], monitors=monitors).answer == f"refused: {told}"
+
+
 @pytest.mark.parametrize("resamples", [0, 2])
 def test_resampling_is_capped(world: World, watcher: type[Watcher], resamples: int) -> None:
     """After so many tries the thought is withheld: it is not drawn until a monitor likes it."""

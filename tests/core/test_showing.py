@@ -116,6 +116,23 @@ def test_cleared_shows_a_step_once_and_whole(world: World, watcher: type[Watcher
     assert [(each.reasoning, each.text, each.over) for each in seen] == [("I add. 2 and 2.", "four", True)]
 
 
+def test_without_a_monitor_of_steps_too_a_step_is_shown_once_and_whole(world: World) -> None:
+    """There is nothing to wait for but the end of what is generated."""
+    seen: list[Piece] = []
+    world.solve(thinking, Pieces(GOOD), on_piece=seen.append)
+    assert [(each.reasoning, each.text, each.over) for each in seen] == [("I add. 2 and 2.", "four", True)]
+
+
+def test_what_was_seen_live_is_taken_back_when_it_is_drawn_again(world: World, watcher: type[Watcher]) -> None:
+    """Else the first thought would stand beside the second as if both counted."""
+    seen: list[Piece] = []
+    said = iter([Verdict(decision="resample", feedback="again"), Verdict(decision="allow")])
+    monitors = [watcher(lambda _: next(said), watches=frozenset({"step"}))]
+    world.solve(thinking, Pieces([("", "five")], [("", "four")]), monitors=monitors, on_piece=seen.append, words="live")
+    shown = [(each.text, each.withdrawn) for each in seen]
+    assert shown == [("five", ""), ("", "drawn again on suspicion"), ("four", "")]
+
+
 def test_what_was_seen_live_is_taken_back_when_it_does_not_count(world: World, watcher: type[Watcher]) -> None:
     """A cut sample ends in the word that it does not count, and so does a thought that a review withholds."""
     seen: list[Piece] = []

@@ -124,8 +124,12 @@ def answer(message: dict[str, Any]) -> None:
                 }
             )
         case "tools/list" if (FOLDER / "cursor.txt").exists():
-            cursor = (FOLDER / "cursor.txt").read_text()
-            send({"id": message["id"], "result": {"tools": tools(), "nextCursor": cursor}})
+            cursor, listed = (FOLDER / "cursor.txt").read_text(), tools()
+            if cursor == "on and on":
+                cursor = str(time.monotonic_ns())
+            if cursor == "many":
+                listed = [{**listed[0], "name": f"tool{number}"} for number in range(1_001)]
+            send({"id": message["id"], "result": {"tools": listed, "nextCursor": cursor}})
         case "tools/list":
             with (FOLDER / "listed.txt").open("a") as file:
                 file.write("listed\n")

@@ -312,6 +312,20 @@ def test_a_cursor_that_does_not_move_on_ends_the_list(world: Any, go: Any) -> No
         assert go(story()).answer == ["hello"]
 
 
+@pytest.mark.parametrize("how", ["on and on", "many"])
+def test_a_list_without_an_end_is_told_as_such(world: Any, go: Any, how: str) -> None:
+    """Whether it has ever another page, or more tools on one than anybody could look at."""
+    (world.folder / "cursor.txt").write_text(how)
+
+    async def story() -> None:
+        server = world.server()
+        with pytest.raises(BadInput, match=r"'rogue' lists more than 1,000 tools, or never stops listing"):
+            await server.tools()
+        await server.close()
+
+    go(story())
+
+
 def test_a_program_that_is_no_server_is_told_as_such(world: Any, go: Any) -> None:
     """What ends at once, says nothing, or babbles is refused before the run, with its own last words."""
     import sys
