@@ -36,6 +36,10 @@ def read_inputs(document: Document) -> tuple[dict[str, Any], list[str]]:
             inputs[name] = _from_file(document, ("inputs", name), value)
             if value.get("untrusted"):
                 untrusted.append(name)
+        elif isinstance(value, dict) and value.get("untrusted") is True:
+            # Refused, not taken for a value, as in a file's settings.
+            wrong = "has no `file` beside it: to mark a value, list its name under the task's `untrusted`"
+            raise document.fault(wrong, ("inputs", name, "untrusted"))
         else:
             inputs[name] = value
     return inputs, untrusted

@@ -73,6 +73,7 @@ FAULTS = {
     "missing file": ("prompt: a\ninputs:\n  s: {file: invoces.csv}\n", ":3: inputs.s.file: there is no file 'invoces.csv'; did you mean 'invoices.csv'?"),
     "unknown kind of file": ("prompt: a\ninputs:\n  s: {file: x.pdf}\n", ":3: inputs.s.file: 'x.pdf' has a type that cannot be read"),
     "misspelt untrusted": ("prompt: a\ninputs:\n  s: {file: invoices.csv, untrused: true}\n", ":3: inputs.s.untrused: is not known; did you mean 'untrusted'?"),
+    "untrusted value": ("prompt: a\ninputs:\n  s: {text: hello, untrusted: true}\n", ":3: inputs.s.untrusted: has no `file` beside it: to mark a value, list its name under the task's `untrusted`"),
     "untrusted what": ("prompt: a\ninputs: {letter: x}\nuntrusted: [leter]\n", ":3: untrusted.0: there is no input 'leter'; did you mean 'letter'?"),
     "ragged table": ("prompt: a\ninputs:\n  s: {file: ragged.csv}\n", "ragged.csv:3: has 3 fields"),
     "broken JSON": ("prompt: a\ninputs:\n  s: {file: broken.json}\n", "broken.json:2: is not JSON"),
