@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -354,12 +355,21 @@ def test_without_network_nothing_is_sent_or_looked_up() -> None:
         for arguments in ((b"x", ("127.0.0.1", 9)), (b"x", 0, ("127.0.0.1", 9))):
             with pytest.raises(PermissionError, match="without network"):
                 one.sendto(*arguments)
-        with pytest.raises(PermissionError, match=r"look up 'example\.com'"):
-            socket.getaddrinfo("example.com", 80)
+        with pytest.raises(PermissionError, match="without network"):
+            one.sendmsg([b"x"], [], 0, ("127.0.0.1", 9))
+        for look_up in (partial(socket.getaddrinfo, port=80), socket.gethostbyname, socket.gethostbyname_ex):
+            with pytest.raises(PermissionError, match=r"look up 'example\.com'"):
+                look_up("example.com")
         assert socket.getaddrinfo(None, 80)
     with no_network(loopback=True), socket.socket(type=socket.SOCK_DGRAM) as one:
         assert one.sendto(b"x", ("127.0.0.1", 9)) == 1
+        assert one.sendmsg([b"x"], [], 0, ("127.0.0.1", 9)) == 1
         assert socket.getaddrinfo("localhost", 80)
+        assert socket.gethostbyname("localhost")
+    with no_network():
+        one, other = socket.socketpair()
+        with one, other:
+            assert one.sendmsg([b"x"]) == 1
 
 
 def test_rule_6_what_is_unknown_is_said_to_be_unknown(world: World) -> None:
