@@ -110,7 +110,7 @@ def by_counting(amounts: list[str]) -> Planning[str]:
     return str(total.value)
 
 
-_SHORT = Options(max_tokens=8, temperature=0.2, stop=("\n",))
+_SHORT = Options(max_tokens=8, temperature=0.2, stop=("\n",), unfinished=True)  # the number it begins with is read
 
 
 def _begins_with_number(text: str) -> bool:
