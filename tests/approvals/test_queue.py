@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.core.conftest import Person
 
 from scaffold import Planning, Task, act, ask
 from scaffold.approvals.queue import WITHHELD, Queue
@@ -93,6 +94,24 @@ def test_of_two_answers_at_once_the_one_that_does_not_count_is_told_so(
     expected = pytest.raises(AnswerRefused, match="answered otherwise by ben at the same time, and that counts")
     with expected if told else contextlib.nullcontext():
         asyncio.run(say(journal, outcome.run, answer_to(each, granted=second, by="ann")))
+
+
+@pytest.mark.parametrize("granted", [False, True])
+def test_an_answer_that_comes_just_after_the_run_took_another_is_told_so(office: Office, *, granted: bool) -> None:
+    """A person at the run's own terminal says yes while we say no: who says no must not believe that it counts."""
+    outcome = office.wait()
+    (each,) = Queue(office.journal).waiting()
+
+    class GoneOn(FileJournal):
+        """A folder in which the run goes on after we have looked, and before our answer is there."""
+
+        async def post(self, run: str, answer: Answer) -> None:
+            await office.agent(approvers=[Person("yes")]).resume(run)
+            await super().post(run, answer)
+
+    expected = pytest.raises(AnswerRefused, match=f"{each.question.id} was settled otherwise just before")
+    with contextlib.nullcontext() if granted else expected:
+        asyncio.run(say(GoneOn(office.runs), outcome.run, answer_to(each, granted=granted, by="ann")))
 
 
 def asking_for_a_list(_: Task) -> Planning[Any]:

@@ -67,14 +67,14 @@ class Standing(msgspec.Struct):
         ended: whether it is over.
         questions: the open questions, by id.
         asked_at: when each was asked.
-        settled: ids of the questions whose answers were taken in.
+        settled: for the id of each question whose answers were taken in, whether it was granted.
     """
 
     status: str = ""
     ended: bool = False
     questions: dict[str, Question] = {}
     asked_at: dict[str, float] = {}
-    settled: set[str] = set()
+    settled: dict[str, bool] = {}
 
 
 def standing(journal: KeptRuns, run: str) -> Standing:
@@ -97,7 +97,7 @@ def standing(journal: KeptRuns, run: str) -> Standing:
                 found.asked_at[event.id] = event.at
             case ev.ApprovalGiven() | ev.QuestionAnswered():
                 found.questions.pop(event.id, None)
-                found.settled.add(event.id)
+                found.settled[event.id] = not isinstance(event, ev.ApprovalGiven) or event.granted
             case ev.Ended():
                 found.ended = True
             case _:

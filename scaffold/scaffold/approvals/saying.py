@@ -12,6 +12,7 @@ from scaffold.errors import AnswerRefused, nearest
 from scaffold.interfaces import Answer
 from scaffold.machinery.asking.answers import read_answer
 from scaffold.trace.answers import decided_by, signed, stopped_by, why_not
+from scaffold.trace.files import SPINE
 
 if TYPE_CHECKING:
     from scaffold.approvals.queue import Waiting
@@ -53,6 +54,7 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
         AnswerRefused: it is too late, repeated, from the wrong person, or about something else; or somebody else's
             answer counts in its place.
     """
+    seen = _size(journal, run)
     each = find(journal, run, answer.id)
     check(each, answer)
     if signer is not None:
@@ -70,7 +72,16 @@ async def say(journal: KeptRuns, run: str, answer: Answer, *, signer: Signer | N
             else f"answered otherwise by {by} at the same time, and that counts"
         )
         raise AnswerRefused(f"{answer.id} was {but}", "answered")
+    if _size(journal, run) != seen and standing(journal, run).settled.get(answer.id, answer.granted) != answer.granted:
+        raise AnswerRefused(
+            f"{answer.id} was settled otherwise just before: see `scaffold audit show {run}`", "settled"
+        )
     return each
+
+
+def _size(journal: KeptRuns, run: str) -> int:
+    """Return the size of a run's trace, which tells whether it has gone on."""
+    return (journal.folder(run) / SPINE).stat().st_size
 
 
 def _only_the_run_can_read(asked: Question) -> bool:
