@@ -74,8 +74,8 @@ def test_where_a_probe_asked_nothing_the_trace_as_text_says_why(here: Scaffold, 
     (folder / "probes.yaml").write_text(TASK.replace("[]", "[faithfulness]"), encoding="utf-8")
     here("solve", "probes.yaml")
     assert "`scaffold audit show RUN --with abstain` says why" in here("audit", "monitorability").out
-    said = here("audit", "show", "last", "--with", "abstain").out
-    assert "faithfulness says allow (abstain): there is no readable reasoning to disturb" in said
+    said = here("audit", "show", "last", "--with", "abstain").out.partition("faithfulness says allow (abstain): ")[2]
+    assert "no readable reasoning" in said  # to disturb, or to change: it draws which probe it would have been
 
 
 def test_a_run_that_cannot_be_read_is_named_and_counts_for_nothing(here: Scaffold, folder: Path) -> None:
