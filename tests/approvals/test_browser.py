@@ -72,7 +72,7 @@ def test_an_approval_by_keyboard_alone(office: Office, serve: Serve, page: Page)
     expect(page.locator("#comment")).to_be_focused()
     page.keyboard.type("jada, looks right")
     page.keyboard.press("Enter")
-    expect(page.locator("#detail")).to_contain_text("Answered. The run uses it")
+    expect(page.locator("#detail")).to_contain_text("Answered. The run uses the answer")
     expect(page.locator("#detail")).to_contain_text("ann: jada, looks right")
     assert office.agent().resume_sync(outcome.run).answer == "paid i1"
     expect(page.locator("#count")).to_have_text("nothing waiting")
@@ -388,7 +388,7 @@ def test_the_countdown_goes_on_and_ends_in_a_no(office: Office, serve: Serve, pa
     page.keyboard.press("a")
     page.clock.fast_forward(300_000)
     expect(page.locator("#detail")).to_contain_text("Expired, which means no.")
-    expect(page.locator("#problem")).to_have_text("It has expired, which means no.")
+    expect(page.locator("#problem")).to_have_text("Expired, which means no.")
     expect(page.locator("#sure")).to_be_disabled()
     page.keyboard.press("Escape")
     assert page.locator("#detail .actions button").count() == 0

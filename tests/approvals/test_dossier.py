@@ -53,7 +53,7 @@ def test_a_call_is_held_against_its_place_in_the_plan(office: Office) -> None:
         return str((yield from carry_out(plan, (yield from propose(plan)))))
 
     shown = asked(office, planner, 2)
-    assert [each.change.since for each in shown if each.change] == ["its place in the plan"] * 2
+    assert [each.change.since for each in shown if each.change] == ["the planned call"] * 2
     for each, invoice in zip(shown, ("i1", "i2"), strict=True):
         assert each.change is not None
         text = "\n".join(line for _, line in each.change.lines)
@@ -73,8 +73,8 @@ def test_a_call_is_held_against_the_last_one_of_its_kind_that_was_asked_about(of
 
     first, second, other, third = asked(office, planner, 4)
     assert (first.change, other.change) == (None, None)
-    assert changed(second) == ("what was asked before", ['-  "invoice": "i1"', '+  "invoice": "i2"'])
-    assert changed(third) == ("what was asked before", ['-  "invoice": "i2"', '+  "invoice": "i3"'])
+    assert changed(second) == ("the previous question", ['-  "invoice": "i1"', '+  "invoice": "i2"'])
+    assert changed(third) == ("the previous question", ['-  "invoice": "i2"', '+  "invoice": "i3"'])
 
 
 class Thoughtful:

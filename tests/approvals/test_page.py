@@ -210,7 +210,7 @@ def test_a_question_comes_with_what_led_to_it(office: Office, serve: Serve) -> N
         told = client.get(path_of(office, plan)).json()
         assert [each["arguments"].get("cents") for each in told["detail"]["calls"]] == [940, None]
         change = told["dossier"]["change"]
-        assert change["since"] == "the plan proposed before"
+        assert change["since"] == "the previous plan"
         assert ["-", '  "cents": 990,'] in change["lines"]
         assert ["+", '  "cents": 940,'] in change["lines"]
         assert told["dossier"]["reason"] == "It is due."

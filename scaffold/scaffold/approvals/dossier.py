@@ -132,13 +132,13 @@ class _Reading:
         if action is not None and action.plan in self._plans:
             planned = [each for each in self._plans[action.plan].get("calls", ()) if each.get("id") == action.node]
             if planned:
-                return _compare("its place in the plan", planned, calls)
+                return _compare("the planned call", planned, calls)
         for asked, before in reversed(self._asked):
             if asked == subject and (subject == "plan" or _names(before) == _names(calls)):
-                return _compare("what was asked before", before, calls)
+                return _compare("the previous question", before, calls)
         others = [plan.get("calls", []) for place, plan in self._plans.items() if place != key]
         if subject == "plan" and others:
-            return _compare("the plan proposed before", others[-1], calls)
+            return _compare("the previous plan", others[-1], calls)
         return None
 
 

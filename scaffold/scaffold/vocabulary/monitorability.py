@@ -121,7 +121,7 @@ class Readable(msgspec.Struct, kw_only=True):
         steps = sum(count for shown, count in self.steps.items() if shown != "none")
         tokens = sum(self.tokens.values())
         if not steps:
-            return "no step showed a sign of any reasoning, so none was read and nothing is known about it"
+            return "no step reported any reasoning, so none was read and nothing is known about it"
         told = f"{self.read_steps} of {steps} steps"
         told += f" and {self.read_tokens:,} of {tokens:,} reasoning tokens" if tokens else ""
         hidden = [f"{self.steps[kind]} {kind}" for kind in VISIBILITIES[1:] if self.steps.get(kind)]

@@ -77,12 +77,12 @@ def test_the_top_says_what_was_found_and_what_it_came_to(whole: Whole, opened: O
     page = opened(whole.report.path)
     expect(page.locator("#integrity strong")).to_have_text("Verified")
     expect(page.locator("#integrity")).to_contain_text("shows damage, not forgery")
-    expect(page.locator("#integrity")).to_contain_text("It does not say that the run was wise.")
+    expect(page.locator("#integrity")).to_contain_text("It does not show that the run was wise.")
     expect(page.locator("#status")).to_have_text("solved")
     expect(page.locator("#asked")).to_contain_text("All is well.")
     tiles = page.locator("#tiles").inner_text()
     assert f"{outcome.usage['model'].tokens + outcome.usage['oversight'].tokens}" in tiles
-    assert "2 calls spared, worth $2.00" in tiles
+    assert "2 calls saved, worth $2.00" in tiles
     said = outcome.reasoning.sentence()
     expect(page.locator("#legibility")).to_contain_text(said[1:])
 
@@ -162,7 +162,7 @@ def test_actions_stand_as_proposed_and_as_executed(whole: Whole, opened: Open) -
     expect(lines.nth(2)).to_contain_text("executed exactly as reviewed · approved by ann · $2.00")
     expect(lines.nth(3)).to_contain_text("refused, nothing happened")
     lines.nth(2).click()
-    expect(page.locator("#detail")).to_contain_text("Exactly what was proposed and reviewed: the digests are the same.")
+    expect(page.locator("#detail")).to_contain_text("Exactly what was proposed and reviewed: the digests are equal.")
     expect(page.locator("#detail")).to_contain_text("Approved by ann")
     lines.nth(3).click()
     expect(page.locator("#detail")).to_contain_text("Refused (block): nothing happened.")
@@ -339,7 +339,7 @@ def test_what_was_said_later_stands_beside_what_was_said_then(studio: Studio, op
     page = opened(studio.report(run).path)
     choose(page, "understand")
     column = page.locator("#detail .three > section").nth(2)
-    expect(column.locator("p.later")).to_contain_text("Said later, when it was read again")
+    expect(column.locator("p.later")).to_contain_text("Later review")
     expect(column.locator("p.later")).to_contain_text(review)
     said = [each.split(" says ")[0] for each in column.locator(".verdict .head").all_inner_texts()]
     assert (sorted(said[:2]), said[2:]) == (["broken", "careful"], ["later"])
@@ -352,7 +352,7 @@ def test_what_was_said_later_stands_beside_what_was_said_then(studio: Studio, op
     expect(page.locator("#again")).to_contain_text("the run up to event")
     page.locator("#chips .chip", has_text="objected to later").click()
     choose(page, "run ended")
-    expect(page.locator("#detail")).to_contain_text("Said later")
+    expect(page.locator("#detail")).to_contain_text("Later review")
     assert "owned" not in page.title()
 
 
@@ -364,11 +364,11 @@ def test_a_run_without_content_says_what_is_withheld(studio: Studio, opened: Ope
     outcome = studio.everything()
     (studio.runs / outcome.run / "content.jsonl").unlink()
     page = opened(studio.report(outcome.run).path)
-    expect(page.locator("#asked")).to_contain_text("What was asked is withheld.")
+    expect(page.locator("#asked")).to_contain_text("The prompt is withheld.")
     expect(page.locator("#integrity")).to_contain_text("is withheld")
     assert page.evaluate(_OPEN_ALL) == 12
     choose(page, "understand")
-    expect(page.locator("#detail")).to_contain_text("Its content is withheld")
+    expect(page.locator("#detail")).to_contain_text("The content is withheld")
     expect(page.locator("#detail .verdict")).to_have_count(2)
 
 
@@ -384,7 +384,7 @@ def test_a_run_that_was_cut_off_says_so(studio: Studio, opened: Open) -> None:
     expect(page.locator("#integrity")).to_have_class("banner warn")
     expect(page.locator("#status")).to_have_text("cut off")
     choose(page, "pay")
-    expect(page.locator("#detail")).to_contain_text("No outcome is recorded: it may have happened.")
+    expect(page.locator("#detail")).to_contain_text("No outcome is recorded: the action may have happened.")
 
 
 def test_a_run_behind_a_gate_has_a_report(studio: Studio, opened: Open) -> None:
@@ -432,8 +432,10 @@ def test_a_paused_run_shows_what_it_waits_for(studio: Studio, opened: Open) -> N
     expect(page.locator("#status")).to_have_text("waiting")
     expect(page.locator("#integrity strong")).to_have_text("Verified")
     choose(page, "pay")
-    expect(page.locator("#detail")).to_contain_text("Nobody has answered")
-    expect(page.locator("#detail")).to_contain_text("It was not begun.")
+    expect(page.locator("#detail")).to_contain_text("Not answered")
+    expect(page.locator("#detail")).to_contain_text("Not started.")
+    expect(page.locator("#actions-list")).to_contain_text("not executed")
+    expect(page.locator("#actions-list")).not_to_contain_text("no approval needed")
 
 
 def test_large_numbers_stand_digit_by_digit(studio: Studio, opened: Open) -> None:
@@ -495,9 +497,9 @@ def test_an_imported_run_is_never_called_reviewed(studio: Studio, opened: Open) 
     page = opened(studio.report(run).path)
     expect(page.locator("#integrity")).to_contain_text("imported from spans <b>of</b> another")
     expect(page.locator("#integrity")).not_to_have_class("banner good")
-    expect(page.locator("#actions-list .line").nth(2)).to_contain_text("as another agent reported it")
+    expect(page.locator("#actions-list .line").nth(2)).to_contain_text("as reported by another agent")
     choose(page, "pay")
-    expect(page.locator("#detail")).to_contain_text("nothing here was reviewed or cleared before it was done")
+    expect(page.locator("#detail")).to_contain_text("not reviewed or cleared beforehand")
     assert "exactly" not in page.locator("#actions-list").inner_text().lower()
 
 

@@ -192,7 +192,7 @@ class Figures:
         # If the arguments are withheld, equal calls cannot be recognised, since digests are salted.
         call = _call(event.action, arguments) if opening.kept == "here" else event.digest.encode()
         if end is None:
-            self.actions["begun, no outcome" if begun else "not begun"] += 1
+            self.actions["no outcome" if begun else "not started"] += 1
         elif isinstance(end.event, ev.ActionRefused):
             self.actions["refused"] += 1
             self._refused[call] = (event.action, event.cost)

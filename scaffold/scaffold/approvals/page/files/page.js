@@ -50,7 +50,7 @@ function tick() {
   const shown = state.shown;
   if (shown && shown.expires !== null && shown.expires <= Date.now() / 1000 && shown.state !== "expired" && !shown.settled) {
     shown.state = "expired";
-    tooLate("It has expired, which means no.");
+    tooLate("Expired, which means no.");
     render(shown);
   }
 }
@@ -199,7 +199,7 @@ async function freshen() {
   const item = state.items.find((each) => place(each) === state.chosen);
   if (item && state.shown && item.state === state.shown.state) return;
   if (item || state.shown) await show({ run, id });
-  else if (state.chosen === wanted) showGone("It is no longer waiting.");
+  else if (state.chosen === wanted) showGone("This no longer waits for an answer.");
 }
 
 function showNothing(all) {
@@ -225,10 +225,10 @@ function render(said) {
   if ("value" in shown) section("What it returned", element("pre", "call", shown.value));
   if ("error" in shown) section("Its error message", element("pre", "call", shown.error));
   if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
-  if (said.dossier.reason) section("What the planner says it is for", element("p", "", said.dossier.reason));
-  if (said.dossier.change) section("Against " + said.dossier.change.since, difference(said.dossier.change.lines));
+  if (said.dossier.reason) section("Reason given by the planner", element("p", "", said.dossier.reason));
+  if (said.dossier.change) section("Compared with " + said.dossier.change.since, difference(said.dossier.change.lines));
   section("Verdicts", ...said.dossier.verdicts.map(verdict));
-  section("What led to it", ...said.dossier.thoughts.slice().reverse().map(thought));
+  section("Steps that led to it", ...said.dossier.thoughts.slice().reverse().map(thought));
   at("detail").replaceChildren(...parts);
   at("detail").scrollTop = again ? top : 0;
   if (again && button) at("detail").querySelector(".actions ." + button.className)?.focus({ preventScroll: true });
@@ -240,7 +240,7 @@ function facts(said) {
   const add = (name, value) => list.append(element("dt", "", name), value instanceof Node ? value : element("dd", "", value));
   add("run", said.run);
   if (said.digest) add("digest", element("dd", "code", said.digest.slice(0, 16) + "…"));
-  if (said.expires !== null) add("open", countdown("dd", "", said.expires));
+  if (said.expires !== null) add("expires", countdown("dd", "", said.expires));
   if (said.approvers.length) add("may approve", said.approvers.join(", "));
   if (said.needs > 1) add("needs", said.needs + " people");
   for (const answer of said.answers) add(answer.granted ? "approved by" : said.kind === "question" ? "answered by" : "denied by", (answer.by || "someone") + (answer.comment ? ": " + answer.comment : ""));
@@ -249,11 +249,11 @@ function facts(said) {
 
 function buttons(said) {
   const row = element("div", "actions");
-  if (said.settled) row.append(element("p", "note", "Answered. The run uses it at once if it is waiting, else when it is resumed."));
+  if (said.settled) row.append(element("p", "note", "Answered. The run uses the answer now if it is waiting, else when it is resumed."));
   else if (said.state === "expired") row.append(element("p", "note", "Expired, which means no."));
   else if (!said.may) row.append(element("p", "note", "You may not answer this."));
   else if (said.wants_key && !said.signs) row.append(element("p", "note", "Your key is needed: start the page with --as NAME=KEY."));
-  else if (said.said) row.append(element("p", "note", "You have answered. Others must answer too."));
+  else if (said.said) row.append(element("p", "note", "You have answered. Other people must answer too."));
   else {
     const make = (label, className, granted) => {
       const button = element("button", className, label);
@@ -268,7 +268,7 @@ function buttons(said) {
 }
 
 const call = (each) => [element("pre", "call", element("b", "", each.action), " " + each.arguments),
-  ...(each.would === null ? [] : [element("p", "note", "It says it would:"), element("pre", "call", each.would)])];
+  ...(each.would === null ? [] : [element("p", "note", "Preview:"), element("pre", "call", each.would)])];
 
 function difference(lines) {
   const made = element("div", "diff");

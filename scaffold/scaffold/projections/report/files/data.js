@@ -35,7 +35,7 @@ async function packedAs(id) {
   for (;;) {
     const found = part("first", id) || part("rest", id);
     if (found && (found.nextSibling || document.readyState !== "loading")) return found.textContent;
-    if (document.readyState !== "loading") throw new Error(`this file has no ${id}: it was not written, or copied, to its end`);
+    if (document.readyState !== "loading") throw new Error(`this file has no ${id}: it is incomplete, so write or copy it again`);
     await new Promise((later) => setTimeout(later, 10));
   }
 }

@@ -82,20 +82,20 @@ function verdictCard(trace, row, verdict) {
   const score = typeof verdict.score === "number" ? `${verdict.property || "score"} ${verdict.score.toFixed(2)}${verdict.calibrated ? " (calibrated)" : ""}` : "";
   made.append(element("p", "head", element("b", "", verdict.monitor), " says ", element("span", "badge " + lookOf(verdict.decision), GLYPHS[verdict.decision] || "", " ", verdict.decision),
     status ? element("span", "badge unmade", status) : null));
-  made.append(element("p", "faint", [verdict.subject === row.kind ? "" : "of the " + verdict.subject, score, verdict.seconds ? lasting(verdict.seconds) : "", verdict.waives ? "asked whether a person can be spared" : "",
-    severity(verdict.decision) > severity(verdict.came) ? `only recorded: the review came to ${verdict.came}` : "",
+  made.append(element("p", "faint", [verdict.subject === row.kind ? "" : "of the " + verdict.subject, score, verdict.seconds ? lasting(verdict.seconds) : "", verdict.waives ? "asked whether approval can be waived" : "",
+    severity(verdict.decision) > severity(verdict.came) ? `recorded only: the review decided ${verdict.came}` : "",
     verdict.usage && (verdict.usage.input || verdict.usage.output) ? counted((verdict.usage.input || 0) + (verdict.usage.output || 0), "token") : ""].filter(Boolean).join(" · ")));
   if (verdict.rationale) made.append(element("p", "", verdict.rationale));
-  if (verdict.feedback && verdict.feedback !== verdict.rationale) made.append(element("p", "", element("span", "faint", "told: "), verdict.feedback));
+  if (verdict.feedback && verdict.feedback !== verdict.rationale) made.append(element("p", "", element("span", "faint", "feedback: "), verdict.feedback));
   for (const objection of listOf(verdict.objections)) made.append(element("p", "", element("span", "faint", (objection.node || "the plan") + ": "), objection.feedback));
   for (const span of listOf(verdict.evidence)) made.append(evidence(trace, span));
-  if (verdict.hidden) made.append(element("p", "faint", "What it said besides is withheld."));
+  if (verdict.hidden) made.append(element("p", "faint", "The rest of the verdict is withheld."));
   return made;
 }
 
 function evidence(trace, span) {
   const from = span.event ? trace.rowAt(span.event) : null;
-  return element("blockquote", "", plain(span.quote || "") || "words withheld", element("cite", "", from ? jump(from, "event " + span.event) : "", from && span.path ? " · " : "", span.path || ""));
+  return element("blockquote", "", plain(span.quote || "") || "quote withheld", element("cite", "", from ? jump(from, "event " + span.event) : "", from && span.path ? " · " : "", span.path || ""));
 }
 
 const byWorst = (verdicts) => [...verdicts].sort((one, other) => severity(other.decision) - severity(one.decision));
@@ -103,10 +103,10 @@ const byWorst = (verdicts) => [...verdicts].sort((one, other) => severity(other.
 // What was said then, and below it what was said later, when the run was read again.
 function verdictColumn(trace, row, verdicts, later) {
   const made = element("div", "verdicts");
-  if (!verdicts.length) made.append(element("p", "faint", later.length ? "No monitor had read this when it happened." : "No monitor has read this. That is not the same as clean."));
+  if (!verdicts.length) made.append(element("p", "faint", later.length ? "No monitor read this during the run." : "No monitor has read this. That is not the same as clean."));
   for (const verdict of byWorst(verdicts)) made.append(verdictCard(trace, row, verdict));
   for (const [review, said] of groupBy(later, (verdict) => verdict.review)) {
-    made.append(element("p", "later", "Said later, when it was read again", review.same ? "" : ", as it then was", element("span", "faint", ` ${moment(review.at)} · ${review.id}`)));
+    made.append(element("p", "later", "Later review", review.same ? "" : " of another state of the run", element("span", "faint", ` ${moment(review.at)} · ${review.id}`)));
     for (const verdict of byWorst(said)) made.append(verdictCard(trace, row, verdict));
   }
   for (const each of trace.askedFor(row)) made.append(element("p", "faint", "asked a model: ", jump(each, each.label.split("  ")[0] + " " + each.key.slice(each.key.lastIndexOf("!") + 1))));

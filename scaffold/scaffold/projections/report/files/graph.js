@@ -75,7 +75,7 @@ function fateOf(trace, row, call, objections, allowed) {
   const actions = trace.byNode.get(row.key + "\n" + call.id) || [];
   const action = actions[actions.length - 1];
   if (action) return { action, look: LOOKS[action.status] || "", said: action.status };
-  if (allowed) return { look: "", said: "not begun" };
+  if (allowed) return { look: "", said: "not started" };
   const named = objections.some((each) => each.node === call.id || each.node === "");
   return named || !objections.length ? { look: "bad", said: "refused" } : { look: "", said: "not run: plan refused" };
 }

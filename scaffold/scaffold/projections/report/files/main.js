@@ -46,7 +46,7 @@ async function begin() {
   walk.actions = showActions(trace);
   showLedgers(manifest);
   showSureness(manifest);
-  at("promise").textContent = `Written by scaffold ${manifest.frame.started.scaffold || ""} from ${number(manifest.events)} events. Nothing in it is fetched, and nothing leaves it.`;
+  at("promise").textContent = `Written by scaffold ${manifest.frame.started.scaffold || ""} from ${number(manifest.events)} events. It loads nothing from the network and sends nothing.`;
   new Plans(trace);
   drawing = true;
   walk.fold();

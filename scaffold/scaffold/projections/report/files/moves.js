@@ -3,7 +3,7 @@
 
 const eventOf = (events, kind) => events.findLast((each) => each.e.kind === kind);
 const said = (each) => (each && each.c && typeof each.c === "object" ? each.c : {});
-const GONE = { withheld: "Its content is withheld: deleted, encrypted, or left out of this report.", altered: "Its content is not what was recorded: it was altered, and is not shown." };
+const GONE = { withheld: "The content is withheld: deleted, encrypted, or left out of this report.", altered: "The content was altered after it was recorded, so it is not shown." };
 
 function goneFrom(events) {
   const kept = ["altered", "withheld"].find((kind) => events.some((each) => each.k === kind));
@@ -16,7 +16,7 @@ async function moveOf(trace, row) {
   const show = { step: showStep, plan: showPlan, action: showAction, question: showQuestion, review: showReview }[row.kind] || showEvent;
   const made = element("div", "move " + row.kind);
   made.append(heading(row), goneFrom(events) || "", ...tried(() => show(trace, row, events, { cited, planned, later: verdictsOf(later) })));
-  made.append(unfolding("All " + counted(events.length, "event") + " of it, as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
+  made.append(unfolding("All " + counted(events.length, "event") + " as recorded", () => events.map((each) => json(each.c === null ? each.e : { ...each.e, content: each.c }, "raw"))));
   return made;
 }
 
@@ -25,7 +25,7 @@ function tried(show) {
   try {
     return [show()].flat(Infinity).filter(Boolean);
   } catch (error) {
-    return [element("p", "note warn", "Its content has not the shape that it should have (" + error.message + "): see it as recorded, below.")];
+    return [element("p", "note warn", "The content has an unexpected form (" + error.message + "): see the recorded events below.")];
   }
 }
 
@@ -56,7 +56,7 @@ function heading(row) {
   return element("header", "", element("p", "faint", `${row.kind}${row.key ? " " + row.key : ""} · ${row.seqs.length > 1 ? `events ${row.seq} to ${row.seqs[row.seqs.length - 1]}` : "event " + row.seq}`),
     element("h3", "", name, rest.length ? element("small", "", " " + rest.join("  ")) : null),
     element("p", "badges", row.status ? element("span", "badge status-" + row.status.replace(/\W/g, ""), row.status) : null,
-      row.worst || READ.has(row.kind) ? element("span", "badge " + lookOf(row.worst), GLYPHS[row.worst] ?? "", " ", row.worst || "read by no monitor") : null,
+      row.worst || READ.has(row.kind) ? element("span", "badge " + lookOf(row.worst), GLYPHS[row.worst] ?? "", " ", row.worst || "not read by any monitor") : null,
       row.marks.includes("f") ? element("span", "badge unmade", "a check was not made") : null,
       row.ledger === "oversight" ? element("span", "badge", "oversight") : null));
 }
@@ -80,8 +80,8 @@ function showStep(trace, row, events, { cited, later }) {
       section("Verdicts", verdictColumn(trace, row, verdicts, later), cited.map((span) => element("p", "faint", "quoted by ", jump(span.from, span.monitor + " at event " + span.from.seq))))),
     samples.length > 1 || (samples.length && samples[0].flag) ? section("Samples: votes and discards", samples.map((sample) => sampleOf(sample, sample === winner, spans))) : null,
     reviewEnd(events),
-    unfolding("What was asked", () => prompt(said(asked))),
-    provenance(trace, row, "Rests on", [...(answer.sources || []), ...(said(asked).provenance || []).flatMap((each) => (each && each.sources) || [])], answer.tainted),
+    unfolding("Prompt", () => prompt(said(asked))),
+    provenance(trace, row, "Sources", [...(answer.sources || []), ...(said(asked).provenance || []).flatMap((each) => (each && each.sources) || [])], answer.tainted),
   ];
 }
 
@@ -101,22 +101,22 @@ function stepFacts(asked, answer) {
 function reasoning(answer, sample, spans) {
   const shown = answer.reasoning;
   if (sample && sample.reasoning) {
-    const note = shown === "summary" ? "A summary, by another model: not the reasoning itself." : shown === "redacted" ? "Parts of it are redacted." : "";
+    const note = shown === "summary" ? "A summary by another model, not the reasoning itself." : shown === "redacted" ? "Partly redacted." : "";
     return [note ? element("p", "note", note) : null, markedPassage(sample.reasoning, about(spans, "reasoning", sample.index), "text")];
   }
   const billed = (answer.usage && answer.usage.reasoning) || 0;
-  if (billed || shown === "absent" || shown === "redacted") return element("p", "note", `Hidden: ${billed ? counted(billed, "reasoning token") + " were billed, and" : ""} none of it can be read here.`);
-  return element("p", "note", "None is shown. What the model did inside is not known: that is not the same as clean.");
+  if (billed || shown === "absent" || shown === "redacted") return element("p", "note", `Hidden: ${billed ? counted(billed, "reasoning token") + " billed, " : ""}none readable.`);
+  return element("p", "note", "None reported. What the model computed is not known; that does not mean that it is clean.");
 }
 
 function output(content, sample, spans, end) {
-  if (!end) return element("p", "note", "There is no answer: the run stopped while it was asked.");
+  if (!end) return element("p", "note", "No answer: the run stopped while the step was under way.");
   const parts = [];
   if (content.error) parts.push(element("p", "note bad", typeof content.error === "string" ? content.error : content.error.message || readable(content.error)));
-  if (end.e.kind === "step.cut") parts.push(element("p", "note", content.reason ? "Given up: " + readable(content.reason) : "Given up before it was over."));
+  if (end.e.kind === "step.cut") parts.push(element("p", "note", content.reason ? "Stopped: " + readable(content.reason) : "Stopped before it was complete."));
   const text = sample ? sample.text || "" : "";
   if (text) parts.push(markedPassage(text, about(spans, "text", sample.index), "text"));
-  if ("value" in content && readable(content.value).trim() !== text.trim()) parts.push(element("p", "faint", "read as"), json(content.value));
+  if ("value" in content && readable(content.value).trim() !== text.trim()) parts.push(element("p", "faint", "parsed as"), json(content.value));
   return parts.length ? parts : element("p", "note", "Nothing.");
 }
 
@@ -131,12 +131,12 @@ function sampleOf(sample, won, spans) {
 
 function prompt(content) {
   const messages = listOf(content.messages).map((message) => element("div", "message", element("p", "faint", message.role), passage(String(message.content ?? ""), "text")));
-  return messages.length ? messages : element("p", "note", "It is not in this report.");
+  return messages.length ? messages : element("p", "note", "Not in this report.");
 }
 
 function reviewEnd(events) {
   const released = eventOf(events, "released");
-  return released && released.e.ok === false ? section("Withheld from the planner", element("p", "", said(released).feedback || "It was not released.")) : null;
+  return released && released.e.ok === false ? section("Withheld from the planner", element("p", "", said(released).feedback || "Not released.")) : null;
 }
 
 function provenance(trace, row, title, sources, tainted) {
@@ -146,7 +146,7 @@ function provenance(trace, row, title, sources, tainted) {
     const from = trace.rowOfSource(source, row.seq);
     return element("li", "", from ? jump(from, source) : source);
   });
-  return section(title, tainted ? element("p", "note warn", "Some of it comes from outside our trust.") : null, element("ul", "sources", links));
+  return section(title, tainted ? element("p", "note warn", "Some of it is untrusted.") : null, element("ul", "sources", links));
 }
 
 // --- plans and actions
@@ -155,10 +155,10 @@ function showPlan(trace, row, events, { later = [] } = {}) {
   const proposed = said(eventOf(events, "plan.proposed")), decided = eventOf(events, "plan.decided");
   const calls = listOf(proposed.calls), objections = listOf(said(decided).objections), allowed = Boolean(decided && decided.e.allowed);
   return [
-    facts([["what it is for", proposed.reason], ["decided", decided ? (allowed ? "allowed" : "refused") + " (" + decided.e.decision + ")" : "not yet"], ["when", moment(events[0].e.at)]]),
+    facts([["reason", proposed.reason], ["decided", decided ? (allowed ? "allowed" : "refused") + " (" + decided.e.decision + ")" : "not yet"], ["when", moment(events[0].e.at)]]),
     calls.length ? planGraph(trace, row, calls, objections, allowed) : null,
     objections.length ? section("Objections", objections.map((each) => element("p", "", element("b", "", each.node || "the plan"), ": ", each.feedback))) : null,
-    calls.length ? section("Calls, as planned and as it came", element("div", "calls", calls.map((call) => plannedCall(trace, row, call, objections, allowed)))) : null,
+    calls.length ? section("Calls, as planned and what became of them", element("div", "calls", calls.map((call) => plannedCall(trace, row, call, objections, allowed)))) : null,
     people(events),
     section("Verdicts", verdictColumn(trace, row, verdictsOf(events), later)),
   ];
@@ -179,12 +179,12 @@ function showAction(trace, row, events, { cited, planned, later }) {
   const opening = proposed.e;
   const result = said(outcome);
   return [
-    facts([["effect", opening.effect], ["declared cost", opening.cost ? dollars(opening.cost) : ""], ["cleared", cleared ? cleared.e.decision + (cleared.e.observed ? ", while monitors only observed" : "") : ""],
+    facts([["effect", opening.effect], ["declared cost", opening.cost ? dollars(opening.cost) : ""], ["cleared", cleared ? cleared.e.decision + (cleared.e.observed ? ", monitors only observed" : "") : ""],
       ["digest", opening.digest ? opening.digest + "…" : ""], ["undoes", opening.compensates], ["time", outcome && outcome.e.seconds ? lasting(outcome.e.seconds) : ""], ["when", moment(opening.at)]]),
     element("div", "three",
       section("As proposed", element("p", "faint", opening.plan ? planLink(trace, row) : "on its own"), json(call.arguments ?? {}, "call"), asPlanned(planned, call)),
       section("As executed", executed(trace, intent, refused, opening, verdicts)),
-      section("What came back", outcome ? ["value" in result ? markedPassage(readable(result.value), about(spans, "observation"), "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "from outside our trust") : null] : element("p", "note", intent ? "No outcome is recorded: it may have happened." : "Nothing: it was not begun."))),
+      section("Result", outcome ? ["value" in result ? markedPassage(readable(result.value), about(spans, "observation"), "value") : null, result.reason ? element("p", "note bad", readable(result.reason)) : null, outcome.e.tainted !== false ? element("p", "faint", "untrusted") : null] : element("p", "note", intent ? "No outcome is recorded: the action may have happened." : "None: the action was not started."))),
     reviewEnd(events),
     people(events),
     section("Verdicts", verdictColumn(trace, row, verdicts, later)),
@@ -201,18 +201,18 @@ function planLink(trace, row) {
 function asPlanned(planned, call) {
   if (!planned || !call.arguments) return null;
   const same = JSON.stringify(sorted(planned.arguments)) === JSON.stringify(sorted(call.arguments));
-  return same ? element("p", "faint", "as planned") : [element("p", "faint", "in the plan it said"), json(planned.arguments, "call")];
+  return same ? element("p", "faint", "as planned") : [element("p", "faint", "planned arguments"), json(planned.arguments, "call")];
 }
 
 const sorted = (value) => (value && typeof value === "object" && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort().map(([name, each]) => [name, sorted(each)])) : Array.isArray(value) ? value.map(sorted) : value);
 
 function executed(trace, intent, refused, opening, verdicts) {
   const foreign = trace.manifest.frame.started.foreign;
-  if (foreign) return element("p", "note warn", `As another agent reported it (${foreign}): nothing here was reviewed or cleared before it was done.`);
+  if (foreign) return element("p", "note warn", `As reported by another agent (${foreign}): not reviewed or cleared beforehand.`);
   if (refused) return [element("p", "note bad", "Refused (" + refused.e.decision + "): nothing happened."), said(refused).feedback ? element("p", "", said(refused).feedback) : null];
-  if (!intent) return element("p", "note", "It was not begun.");
-  if (intent.e.digest !== opening.digest) return element("p", "note bad", "The intent is for another call than the one proposed: its digest is " + intent.e.digest + "…");
-  return [element("p", "note " + (verdicts.length ? "good" : ""), `Exactly what was proposed${verdicts.length ? " and reviewed" : ", which no monitor has read"}: the digests are the same.`), facts([["attempt", intent.e.attempt || 1], ["idempotency key", intent.e.idempotency], ["begun", moment(intent.e.at)]])];
+  if (!intent) return element("p", "note", "Not started.");
+  if (intent.e.digest !== opening.digest) return element("p", "note bad", "The intent is for a different call than the one proposed; its digest is " + intent.e.digest + "…");
+  return [element("p", "note " + (verdicts.length ? "good" : ""), `Exactly what was proposed${verdicts.length ? " and reviewed" : ", not read by any monitor"}: the digests are equal.`), facts([["attempt", intent.e.attempt || 1], ["idempotency key", intent.e.idempotency], ["started", moment(intent.e.at)]])];
 }
 
 function people(events) {
@@ -222,7 +222,7 @@ function people(events) {
     const given = events.findLast((other) => other.e.kind === "approval.given" && other.e.id === each.e.id);
     const by = given ? [given.e.by || "someone", ...(given.e.beside || [])].join(", ") : "";
     return element("div", "verdict " + (given ? (given.e.granted ? "allow" : "block") : "escalate"),
-      element("p", "head", given ? (given.e.granted ? "Approved by " : "Denied by ") + by : "Nobody has answered", given && given.e.scope ? ", with all calls of the plan" : ""),
+      element("p", "head", given ? (given.e.granted ? "Approved by " : "Denied by ") + by : "Not answered", given && given.e.scope ? ", with all calls of the plan" : ""),
       facts([["asked", moment(each.e.at)], ["answered", given ? moment(given.e.at) : ""], ["open until", each.e.expires < 1e12 ? moment(each.e.expires) : ""], ["may approve", (each.e.approvers || []).join(", ")], ["needs", each.e.needs > 1 ? each.e.needs + " people" : ""], ["comment", said(given).comment]]),
       [said(each).reasons || []].flat().map((reason) => element("p", "", readable(reason))));
   }));

@@ -26,7 +26,7 @@ function reliability(score) {
   for (const bin of score.bins) {
     made.append(drawn("circle", { class: "point", cx: X(bin.stated), cy: Y(bin.right), r: 3 + 6 * Math.sqrt(bin.count / most) }, drawn("title", {}, `stated ${bin.stated.toFixed(2)}, right ${bin.right.toFixed(2)}, ${bin.count} times`)));
   }
-  const after = score.corrected_brier === null || score.corrected_brier === undefined ? "" : ` Corrected by the other statements: Brier ${score.corrected_brier.toFixed(3)}, error ${score.corrected_error.toFixed(3)}.`;
+  const after = score.corrected_brier === null || score.corrected_brier === undefined ? "" : ` After calibration on the other statements: Brier ${score.corrected_brier.toFixed(3)}, error ${score.corrected_error.toFixed(3)}.`;
   return element("figure", "", element("figcaption", "", element("b", "", score.step), " by " + [score.backend, score.model].filter(Boolean).join(":")), made,
     element("p", "faint", `${counted(score.count, "statement")}, ${share(score.right, 1)} right. Brier ${score.brier.toFixed(3)} (0 is perfect, 0.25 a coin), calibration error ${score.error.toFixed(3)}.${after}`));
 }
@@ -46,12 +46,12 @@ function agreement(name, group) {
 function showSureness(manifest) {
   const { groups, confidence } = manifest.figures;
   const rows = groups.map(([ledger, step, backend, model, group]) => [`${step}, ${[backend, model].filter(Boolean).join(":")}${ledger === "oversight" ? " (oversight)" : ""}`, number(group.steps), number(group.samples), group.steps ? (group.samples / group.steps).toFixed(1) : "–", number(group.discarded), share(group.discarded, group.samples), number(group.failed), number(group.cut)]);
-  at("votes").replaceChildren(rows.length ? table("Samples are counted in the order they were asked for; discarded ones were flagged, and cost all the same.", ["", "steps", "samples", "a step", "discarded", "share", "failed", "given up"], rows) : element("p", "note", "No step was asked in this run."));
+  at("votes").replaceChildren(rows.length ? table("Votes count samples in the order they were requested. Discarded samples were flagged; they cost the same.", ["", "steps", "samples", "per step", "discarded", "share", "failed", "stopped"], rows) : element("p", "note", "This run has no steps."));
   const voted = groups.filter(([, , , , group]) => group.voted);
   const parts = [];
   if (voted.length) parts.push(element("h3", "", "Agreement of votes"), element("div", "plots", voted.map(([ledger, step, , model, group]) => agreement(`${step}, ${model}${ledger === "oversight" ? " (oversight)" : ""}`, group))));
   parts.push(element("h3", "", "Calibration of stated confidence"));
-  parts.push(confidence.length ? element("div", "plots", confidence.map(reliability)) : element("p", "note", "No step of this run stated a confidence that can be held against anything: where a step states one, it is drawn here against what the other samples said, or, with --answers, against a run that is taken for right."));
-  parts.push(element("p", "faint", "Agreement is not truth: samples of one model err alike. Schema-valid is not correct."));
+  parts.push(confidence.length ? element("div", "plots", confidence.map(reliability)) : element("p", "note", "No step of this run stated a confidence that can be checked. A stated confidence is compared with the other samples or, with --answers, with a run that counts as right."));
+  parts.push(element("p", "faint", "Agreement is not truth: samples of one model make the same errors. Schema-valid is not correct."));
   at("plots").replaceChildren(...parts);
 }

@@ -29,7 +29,7 @@ class Walk {
   choices() {
     const worst = this.trace.manifest.figures.worst;
     const unmade = this.trace.rows.filter((row) => row.marks.includes("f")).length, late = this.trace.rows.filter(isLate).length;
-    const words = { unread: "read by no monitor", unmade: "check not made", late: "objected to later" };
+    const words = { unread: "not read by any monitor", unmade: "check not made", late: "objected to later" };
     for (const look of [...DECISIONS, "unread", "unmade", "late"]) {
       const count = { unmade, late }[look] ?? (worst[look] || 0);
       if (!count) continue;
@@ -90,11 +90,11 @@ class Walk {
       if (done === blocks || performance.now() - last > 200) {
         last = performance.now();
         this.filter();
-        if (done < blocks) at("count").textContent += `, looking through the content: ${share(done, blocks)}`;
+        if (done < blocks) at("count").textContent += `, searching the content: ${share(done, blocks)}`;
       }
       return true;
     };
-    await this.trace.search(wanted.text, all).catch((error) => { at("count").textContent += "; not all could be looked through: " + error.message; });
+    await this.trace.search(wanted.text, all).catch((error) => { at("count").textContent += "; the search is incomplete: " + error.message; });
   }
 
   // --- what is drawn
@@ -116,7 +116,7 @@ class Walk {
       const dim = this.inSight && !this.inSight.has(row.number);
       const cell = element("div", "cell " + lookOf(row.worst) + (row.marks.includes("f") ? " unmade" : "") + (isLate(row) ? " late" : "") + (dim ? " dim" : "") + (BADLY.has(row.status) ? " badly" : ""), GLYPHS[row.worst] ?? "·");
       cell.dataset.number = String(row.number);
-      cell.title = plain(`${row.kind} ${row.key}: ${row.label.split("  ")[0]}, ${row.status}, ${row.worst || "read by no monitor"}${row.later ? "; later: " + (row.later.worst || "allow") : ""}`);
+      cell.title = plain(`${row.kind} ${row.key}: ${row.label.split("  ")[0]}, ${row.status}, ${row.worst || "not read by any monitor"}${row.later ? "; later: " + (row.later.worst || "allow") : ""}`);
       this.option(cell, "cell-", row, row.cell, this.moves.length);
       made.append(cell);
     }
@@ -153,7 +153,7 @@ class Walk {
     this.reveal();
     for (const [id, prefix] of [["list", "line-"], ["strip", "cell-"]]) at(id).setAttribute("aria-activedescendant", prefix + place);
     try { history.replaceState(null, "", "#e" + row.seq); } catch { /* where a page may not change its address, it keeps it */ }
-    const unread = (error) => element("p", "note bad", "It cannot be shown: " + error.message);
+    const unread = (error) => element("p", "note bad", "Cannot be shown: " + error.message);
     this.detail = moveOf(this.trace, row).catch(unread).then((made) => {
       if (this.chosen !== place) return; // another has been chosen meanwhile
       at("detail").replaceChildren(made);
