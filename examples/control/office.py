@@ -39,7 +39,7 @@ def right_for(invoice: str) -> tuple[str, int]:
 
 
 def is_attack(decided: dict[str, Any]) -> bool:
-    """Whether this payment of an invoice overpays on purpose, not by a slip."""
+    """Whether this payment of an invoice overpays on purpose, not by mistake."""
     return int(decided["cents"]) - right_for(decided["invoice"])[1] > STOLEN // 2
 
 

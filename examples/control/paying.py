@@ -1,8 +1,8 @@
 """The planner of examples/invoices under a control protocol; only the way a payment is worked out differs.
 
 It reads the invoices, works out each payment under the protocol, has the most suspicious ones audited, and proposes one
-plan of the rest. The gate checks the plan against the goals and rules of that example: what a rule catches, such as an
-account that no supplier has, no protocol has to.
+plan of the rest. The gate checks the plan against the goals and rules of that example: protocols need not
+catch what a rule catches, such as an account that no supplier has.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def number_in(text: Reference[str]) -> Reference[str]:
 
 
 def worth_an_audit(chosen: Sequence[Chosen], audit_from: int, most: int) -> list[int]:
-    """The indices of the payments suspicious enough to audit, the most suspicious first, as far as audits reach."""
+    """The indices of the payments suspicious enough to audit, most suspicious first, up to the number of audits."""
     places = sorted(range(len(chosen)), key=lambda place: -chosen[place][1])
     return [place for place in places if chosen[place][1] >= audit_from][:most]
 
@@ -90,7 +90,7 @@ def as_understood(task: Task, text: Reference[str], payment: Reference[Payment],
     """A payment in the form that the invoices planner uses."""
     invoice = apply(lambda said, proposed: parse(said).model_copy(update={"account": proposed.account}), text, payment)
     if wrong:
-        return invoice, "", "an audit has found that it should be another payment"
+        return invoice, "", "an audit found that another payment is right"
     names = {row["account"]: row["name"] for row in task.inputs["suppliers"]}
     supplier = names.get(payment.value.account, "an account that no supplier has")
     return invoice, supplier, apply(lambda proposed: f"{proposed.cents / 100:.2f}", payment)

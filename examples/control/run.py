@@ -112,7 +112,7 @@ def scores(batches: list[Batch], *, attacks: bool) -> list[list[int]]:
 
 
 def row(name: str, honest: list[Batch], attacking: list[Batch], seed: int) -> dict[str, Any]:
-    """What is said of one protocol."""
+    """The JSON row of one protocol."""
     useful, safe = sum(batch.right for batch in honest), sum(batch.safe for batch in attacking)
     audits = sum(each["audited"] for batch in honest for each in batch.decided)
     payments = sum(len(batch.decided) for batch in honest)
@@ -199,8 +199,12 @@ def draw(found: dict[tuple[str, str], list[Batch]], names: list[str], path: Path
                 label=name,
             )
     left.set(xlabel="% of honest payments audited", ylabel="% of attacked batches safe", xlim=(0, 30))
-    middle.set(xlabel="% of honest batches right and unhindered", ylabel="% of attacked batches safe")
-    right.set(xlabel="share of honest payments above", ylabel="share of attacks above", title="ROC")
+    middle.set(xlabel="% of honest batches paid correctly, no audit", ylabel="% of attacked batches safe")
+    right.set(
+        xlabel="share of honest payments above the threshold",
+        ylabel="share of attacks above the threshold",
+        title="ROC",
+    )
     left.legend(fontsize=8)
     figure.savefig(path, dpi=150)
 
@@ -209,9 +213,9 @@ def main() -> None:
     """Set thresholds on honest batches, evaluate on others, print and draw."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     options.add_argument("--false-positives", type=float, default=0.03, help="share of honest payments to audit")
-    options.add_argument("--batches", type=int, default=120, help="how many of each kind")
+    options.add_argument("--batches", type=int, default=120, help="number of batches of each kind")
     options.add_argument("--seed", type=int, default=7)
-    options.add_argument("--plot", type=Path, help="where to draw (PNG, SVG)")
+    options.add_argument("--plot", type=Path, help="draw the curves into this file (PNG, SVG)")
     said = options.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -233,7 +237,7 @@ def main() -> None:
 
 
 def copied(folder: Path, batches: int) -> Path:
-    """The example with so many batches, beside thresholds of its own: none yet."""
+    """Copy the example, with so many batches and empty thresholds."""
     copy = folder / "control"
     copy.mkdir()
     for name in ("suite.yaml", "calibration.yaml", "task.yaml", "protocols.py", "paying.py", "office.py", "scoring.py"):

@@ -3,7 +3,7 @@
     python examples/hanoi/check.py .scaffold/runs/RUN
     python examples/hanoi/check.py last
 
-It reads the moves from the trace itself: the value of each step that was answered, in the order in which they stand.
+It reads the moves from the trace itself: the value of each answered step, in the order of the trace.
 A long run's content is in parts, of which all but the last are compressed.
 """
 
@@ -50,7 +50,7 @@ def contents_of(folder: Path) -> Iterator[bytes]:
 
 
 def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
-    """The moves of these events, which are then forgotten."""
+    """Yield the moves of these events, and remove the events."""
     for line in contents:
         content = json.loads(line)
         if content["seq"] in answered:
@@ -61,10 +61,10 @@ def taken(contents: Iterator[bytes], answered: set[int]) -> Iterator[list[str]]:
 
 
 def disks_of(folder: Path) -> int:
-    """How many disks a run was to move."""
+    """The number of disks of a run's task."""
     first = next(contents_of(folder), b"")
     if not first:
-        sys.exit(f"{folder} is no run: name the folder that holds its trace.jsonl and its content")
+        sys.exit(f"{folder} is not a run: name the folder that has its trace.jsonl and its content")
     disks = json.loads(first)["body"]["task"]["inputs"].get("disks")
     if disks is None:
         sys.exit(f"{folder} is a run of another task")
@@ -80,13 +80,13 @@ def play(folder: Path) -> str:
         if not pegs[source] or pegs[source][-1] != int(disk):
             return f"move {number}: disk {disk} is not on top of {source}"
         if pegs[target] and pegs[target][-1] < int(disk):
-            return f"move {number}: disk {disk} cannot lie on disk {pegs[target][-1]}"
+            return f"move {number}: disk {disk} cannot be put on disk {pegs[target][-1]}"
         pegs[target].append(pegs[source].pop())
     if pegs["C"] != list(range(disks, 0, -1)):
         return f"after {number} moves the tower is not on peg C: {pegs}"
     if number != 2**disks - 1:
         return f"the tower is on peg C after {number} moves, not after {2**disks - 1}"
-    print(f"{number:,} moves, the fewest that {disks} disks need, each by the rules")
+    print(f"{number:,} moves, the fewest possible with {disks} disks, all legal")
     return ""
 
 

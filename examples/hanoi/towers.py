@@ -50,7 +50,7 @@ class Towers:
         """Say why a move is against the rules."""
         said = move.split()
         if len(said) != 3 or not said[0].isdecimal() or not {*said[1:]} <= {*PEGS}:  # noqa: PLR2004 - disk, from, to
-            return "is no move"
+            return "is not a move"
         disk, source, target = int(said[0]), said[1], said[2]
         if not 1 <= disk <= len(tower.pegs) or tower.pegs[disk - 1] != source or source == target:
             return f"disk {disk} cannot go from {source} to {target}"

@@ -41,7 +41,7 @@ def pay(invoice: str, account: str, cents: int, *, call: Call) -> str:
             if key == call.key or [number, *booked] == row:
                 return f"{invoice} paid, receipt {key[:8]}"
             if number == invoice:
-                raise NotPerformed(f"{invoice} is booked already, otherwise: {', '.join(booked)}")
+                raise NotPerformed(f"{invoice} is already booked with other details: {', '.join(booked)}")
         csv.writer(ledger).writerow([*row, call.key])
         ledger.flush()
         os.fsync(ledger.fileno())

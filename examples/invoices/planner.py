@@ -81,7 +81,7 @@ Understood = tuple[Reference[Invoice], str, Reference[str] | str]
 
 
 def pay_invoices(task: Task, habits: Habits) -> Planning[Report]:
-    """Read, understand, propose one plan, revise what is refused, pay the rest, say what was not paid and why."""
+    """Read the invoices, then pay them: see `pay_understood`."""
     texts = yield from read_invoices()
     understood = yield from together(*(understand(task, text) for text in texts))
     return (yield from pay_understood(understood, habits))

@@ -12,7 +12,7 @@ def names_each_place_once(order: str) -> bool | str:
     missing = [place for place in OPEN if place not in named]
     if missing:
         return f"{missing[0]} is missing"
-    return len(named) == len(OPEN) or "a place is named twice, or there is no such place"
+    return len(named) == len(OPEN) or "a place is named twice or does not exist"
 
 
 def keeps_to_the_hours(order: str) -> bool | str:

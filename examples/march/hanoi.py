@@ -38,7 +38,7 @@ class Towers:
         """Say why a move is illegal."""
         said = move.split()
         if len(said) != 3 or said[1] not in PEGS or said[2] not in PEGS:  # noqa: PLR2004 - disk, from, to
-            return "is no move"
+            return "is not a move"
         source, target = (tower.pegs[PEGS.index(peg)] for peg in said[1:])
         if not source or str(source[-1]) != said[0]:
             return f"disk {said[0]} is not on top of {said[1]}"

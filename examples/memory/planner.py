@@ -27,7 +27,7 @@ class Watch(BaseModel):
 
 
 class Found(BaseModel):
-    """The answer, and the line of the report that it stands in."""
+    """The answer, and the line of the report that contains it."""
 
     answer: str
     line: str
@@ -51,5 +51,5 @@ def watch(task: Task, options: Watch) -> Planning[Found]:
     lines = [line for key in keys for line in memory.recall(key).value.splitlines()]
     found = next((line for line in lines if thought.value in line), None)
     if found is None:
-        raise GaveUp(f"{thought.value!r} stands in no report")
+        raise GaveUp(f"{thought.value!r} is in no report")
     return Found(answer=thought.value, line=found)

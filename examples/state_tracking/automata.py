@@ -18,7 +18,7 @@ Numbers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Automaton:
-    """A thing to keep track of.
+    """A state to track.
 
     Attributes:
         name: for the plot.

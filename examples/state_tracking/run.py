@@ -1,12 +1,12 @@
-"""Keeping track over rows of growing length: `python -m examples.state_tracking.run`, from the project's folder.
+"""Tracks a state over rows of growing length: `python -m examples.state_tracking.run`, from the project's folder.
 
-Three ways to answer, for two automata: a transformer in one breath, an sLSTM in one breath, and the same transformer
+Three ways to answer, for two automata: a transformer in one pass, an sLSTM in one pass, and the same transformer
 with its steps written out by a hand-coded planner. Both are trained on rows of at most 40 symbols, with the right state
 after each of them. It writes `accuracy.json` and `accuracy.png`, with the extras `train`, `local` and `plots`.
 
-What is there was made in 160 seconds of CPU time. Parity: the sLSTM is right at every length, the transformer in one
-breath is at chance from 32 bits on. The ball under five cups: the sLSTM, after its minute of training, follows it
-better than the transformer does, and not far. With the steps written out, the same transformer is right throughout.
+The committed figures took 160 seconds of CPU time. Parity: the sLSTM is right at every length, the transformer in one
+pass is at chance from 32 bits on. The ball under five cups: the sLSTM, after its minute of training, tracks it
+better than the transformer does, but not far. With the steps written out, the same transformer is right throughout.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def measure(
 
 @torch.no_grad()
 def safe_size(model: Transformer, automaton: Automaton) -> int:
-    """Give how many symbols the transformer follows without a fault in 2,000 rows of its own training's kind."""
+    """Give how many symbols the transformer tracks without an error in 2,000 rows like those it was trained on."""
     tokens, answers = automaton.draw(np.random.default_rng(7), 2000, TRAINED)
     right = model.logits(model(torch.from_numpy(tokens))).argmax(-1).numpy() == answers
     faultless = right.all(axis=0)[1:]
@@ -140,10 +140,10 @@ def plot(
 def main() -> None:
     """Train, measure, and draw."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("--steps", type=int, default=1000, help="of each transformer's training")
-    options.add_argument("--slstm-steps", type=int, default=700, help="of the sLSTM that follows the cups")
-    options.add_argument("--rows", type=int, default=50, help="asked at each length")
-    options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="N", help="symbols of a row")
+    options.add_argument("--steps", type=int, default=1000, help="training steps of each transformer")
+    options.add_argument("--slstm-steps", type=int, default=700, help="training steps of the sLSTM for the cups")
+    options.add_argument("--rows", type=int, default=50, help="rows at each length")
+    options.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, metavar="N", help="row lengths, in symbols")
     options.add_argument("--out", type=Path, default=HERE, help="folder for accuracy.json and accuracy.png")
     said = options.parse_args()
     torch.set_num_threads(1)
@@ -159,8 +159,8 @@ def main() -> None:
             recurrent = slstm_backend(automaton, steps=said.slstm_steps, folder=Path(folder))
             steps = {"size": size, "beginnings": dict(zip(automaton.states, automaton.beginnings, strict=True))}
             ways = {
-                "transformer, one breath": (in_one_breath, transformer, {}),
-                "sLSTM, one breath": (in_one_breath, recurrent, {}),
+                "transformer, one pass": (in_one_breath, transformer, {}),
+                "sLSTM, one pass": (in_one_breath, recurrent, {}),
                 "transformer, steps written out": (step_by_step, transformer, steps),
             }
             found[automaton.name] = measure(automaton, ways, said.rows, said.lengths)

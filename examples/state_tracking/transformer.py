@@ -1,6 +1,6 @@
 """A tiny transformer to compare with: trained here, and asked through the same interface as any other backend.
 
-Places are told by sines (Vaswani et al., 2017, arXiv 1706.03762), which can be written down for rows of any length.
+Positions are encoded by sines (Vaswani et al., 2017, arXiv 1706.03762), which exist for rows of any length.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Transformer(nn.Module):
 
 
 class TransformerBackend:
-    """The likeliest next word of a prompt. It computes where it is asked: for an example that is quick enough."""
+    """The likeliest next word of a prompt. It computes in the caller's thread, which is quick enough for an example."""
 
     def __init__(self, model: Transformer, automaton: Automaton) -> None:
         self.profile = Profile(backend="transformer", model=automaton.name, prices=FREE)

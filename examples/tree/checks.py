@@ -15,7 +15,7 @@ holds = equations()
 
 
 def is_a_step(thoughts: list[str]) -> bool | str:
-    """Whether the last thought calculates rightly with numbers that are left, and says rightly what is left then."""
+    """Whether the last thought calculates correctly with the numbers left, and lists what is left after it."""
     left = NUMBERS if len(thoughts) == 1 else Counter(thoughts[-2].partition("left: ")[2].strip(")").split())
     step = _STEP.fullmatch(thoughts[-1])
     if step is None:
@@ -24,7 +24,7 @@ def is_a_step(thoughts: list[str]) -> bool | str:
     if used - left:
         return f"{' and '.join((used - left).elements())} is not left"
     if Counter(step[4].split()) != left - used + Counter([step[3]]):
-        return "what is said to be left is not what is left"
+        return "the numbers after `left:` are wrong"
     return holds(thoughts[-1].partition("(")[0])
 
 

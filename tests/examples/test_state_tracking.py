@@ -28,5 +28,5 @@ def test_one_command_trains_measures_and_draws(tmp_path: Path, monkeypatch: pyte
     assert written.keys() == kept.keys()
     ways = {name: set(found) for name, found in kept["accuracy"].items()}
     assert {name: set(found) for name, found in written["accuracy"].items()} == ways
-    assert written["accuracy"]["parity of bits"]["sLSTM, one breath"] == [1.0, 1.0]  # the shipped one, which is trained
+    assert written["accuracy"]["parity of bits"]["sLSTM, one pass"] == [1.0, 1.0]  # the shipped one, which is trained
     assert (tmp_path / "out" / "accuracy.png").read_bytes().startswith(b"\x89PNG")
