@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from scaffold.credentials import Credentials
 from scaffold.errors import BadInput, Unavailable
 from scaffold.mcp import McpServer, Pins
 
@@ -195,7 +196,10 @@ def test_an_http_server_that_goes_away_in_the_middle_of_a_call(world: Any, go: A
 
 
 def test_credentials_go_to_the_server_and_nowhere_else(world: Any, go: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A header is made from our environment; the server sees it, and neither trace nor pins nor settings do."""
+    """A header is made from our environment; the server sees it, and neither trace nor pins nor settings do.
+
+    While it is connected, it is not handed on to an agent that finds it elsewhere.
+    """
     from starlette.middleware.base import BaseHTTPMiddleware
 
     monkeypatch.setenv("PRETTY_TOKEN", "tok-5f2c9a7b1d")
@@ -213,6 +217,9 @@ def test_credentials_go_to_the_server_and_nowhere_else(world: Any, go: Any, monk
         server = await world.accepted("pretty", **settings)
         await world.run(server, ADD)
         assert "tok-5f2c9a7b1d" not in repr(server.settings)
+        async with server:
+            with pytest.raises(BadInput, match="runs with the credentials of another agent"):
+                server.take_credentials(Credentials({"PRETTY_TOKEN": {"env": "ANOTHER"}}))
 
     with listening(app) as url:
         go(story(url))
