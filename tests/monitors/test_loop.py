@@ -115,7 +115,8 @@ def test_only_results_in_a_row_count(story: list[tuple[bytes, bytes]]) -> None:
 
 def test_what_is_withheld_repeats_nothing() -> None:
     """Of a stored run, calls, questions and what came of them may have been pruned: they are not all the same."""
-    monitor, state = Loop(steps=1), None
+    monitor = Loop(steps=1)
+    state: Any = None
     for number in range(3):
         key = str(number)
         for event in (

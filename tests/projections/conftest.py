@@ -288,6 +288,8 @@ class Desk(ThreadingHTTPServer):
         self.largest = 1 << 40
         self.refuses = ""
         self.rejects = 0
+        self.kind = ""
+        self.sends_to = ""
         self.requests: list[ExportTraceServiceRequest] = []
         self.metrics: list[ExportMetricsServiceRequest] = []
         self.asked: list[tuple[str, str, Any]] = []
@@ -324,8 +326,10 @@ class _Clerk(BaseHTTPRequestHandler):
     def answer(self, status: int, message: bytes = b"") -> None:
         """Answer, with a message or an empty object."""
         self.send_response(status)
-        if message:
-            self.send_header("Content-Type", "application/x-protobuf")
+        if kind := "application/x-protobuf" if message else self.server.kind:
+            self.send_header("Content-Type", kind)
+        if self.server.sends_to and self.command == "POST":
+            self.send_header("Location", self.server.sends_to)
         self.end_headers()
         self.wfile.write(message or b"{}")
 

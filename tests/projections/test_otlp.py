@@ -241,6 +241,21 @@ def test_an_export_that_is_refused_says_so(invoices: Any, desk: Any, monkeypatch
     assert "OTEL_EXPORTER_OTLP_HEADERS" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [200, 302, 307])
+def test_a_web_page_has_taken_no_spans(invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture, status: int) -> None:
+    """A proxy's page to sign in at, or the backend's own: it answers anything with success, later as live."""
+    desk.status, desk.kind = status, "text/html; charset=utf-8" if status == 200 else ""
+    desk.sends_to = "" if status == 200 else "/login?of=me"
+    sent = export(invoices.told)
+    assert (sent.spans, sent.failed) == (0, len(desk.requests[0].resource_spans[0].scope_spans[0].spans))
+    said = "answered with a web page" if status == 200 else f"sends on to http://127.0.0.1:{desk.server_port}/login"
+    assert said in sent.reason
+    assert "of=me" not in sent.reason
+    _, lost = run_live(invoices)
+    assert lost > 0
+    assert said in caplog.text
+
+
 def test_spans_that_an_accepted_request_lost_are_counted(
     invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,7 @@ import click
 
 from scaffold.cli.ending import UNAVAILABLE
 from scaffold.cli.options import journal_at, run_argument, runs_option
+from scaffold.cli.speech import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,7 +61,7 @@ def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) 
     click.echo(said)
     refused = [f"{count} {what}" for count, what in ((sent.failed, "spans"), (sent.badges_failed, "verdicts")) if count]
     if refused:
-        click.echo(f"{' and '.join(refused)} were refused: {sent.reason}; export again", err=True)
+        click.echo(f"{' and '.join(refused)} were refused: {plain(sent.reason)}; export again", err=True)
     return UNAVAILABLE if refused else 0
 
 

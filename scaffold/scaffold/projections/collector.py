@@ -9,9 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
 import requests
 from google.protobuf.message import DecodeError
@@ -57,7 +59,8 @@ class _Exporter(OTLPSpanExporter):
     value that `messages.py` cannot encode.
 
     Attributes:
-        rejected: how many spans collectors rejected in requests that they accepted otherwise (OTLP's partial success).
+        rejected: how many spans collectors rejected in requests that they accepted otherwise (OTLP's partial success);
+            more than there are spans if it was no collector that answered, but a page to sign in at.
         rejection: what they said of the last ones.
     """
 
@@ -75,7 +78,14 @@ class _Exporter(OTLPSpanExporter):
         return session
 
     def _answered(self, response: requests.Response, **_: object) -> None:
-        if not response.ok or not response.headers.get("content-type", "").startswith("application/x-protobuf"):
+        if not response.ok:
+            return
+        kind = response.headers.get("content-type", "")
+        if response.is_redirect:  # which OpenTelemetry does not follow, and counts as success
+            self._reject(f"it sends on to {_place(urljoin(response.url, response.headers['location']))}")
+        elif kind.startswith("text/html"):
+            self._reject("it answered with a web page, and is no collector")
+        if not kind.startswith("application/x-protobuf"):
             return
         try:
             partial = ExportTraceServiceResponse.FromString(response.content).partial_success
@@ -84,6 +94,10 @@ class _Exporter(OTLPSpanExporter):
         if partial.rejected_spans > 0:
             self.rejected += partial.rejected_spans
             self.rejection = partial.error_message[:_LONGEST_REASON]
+
+    def _reject(self, why: str) -> None:
+        self.rejected += sys.maxsize
+        self.rejection = why[:_LONGEST_REASON]
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         client = getattr(self, "_client", None)
@@ -202,6 +216,12 @@ class Collector(SpanExporter):
             return True
         self._heard.append(record.getMessage())
         return False
+
+
+def _place(address: str) -> str:
+    """Return an address without the user, password and query in it."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def _requests(spans: Sequence[ReadableSpan]) -> Iterator[Sequence[ReadableSpan]]:
