@@ -20,7 +20,7 @@ def import_beside(name: str, base: Path) -> ModuleType:
     """
     base = base.resolve()
     file = base / f"{name.replace('.', '/')}.py"
-    in_package = (base / name.partition(".")[0] / "__init__.py").is_file()
+    in_package = (base / _top(name) / "__init__.py").is_file()
     if file.is_file() and not in_package:
         with _importing(base, file.parent):
             return _of_file(name, file)
@@ -55,14 +55,9 @@ _imported: dict[Path, dict[str, ModuleType]] = {}  # by folder: what was importe
 def _importing(base: Path, *inner: Path) -> Iterator[None]:
     """Let imports find a folder's own modules first, and none of another task's folder."""
     own = _imported.setdefault(base, {})
-    others = {
-        name: module
-        for folder, modules in _imported.items()
-        if folder != base
-        for name, module in modules.items()
-        if sys.modules.get(name) is module
-    }
-    for name in others:
+    others = [each for folder, modules in _imported.items() if folder != base for each in modules.items()]
+    hidden = {name: module for name, module in others if sys.modules.get(name) is module}
+    for name in hidden:
         del sys.modules[name]
     sys.modules.update(own)
     known = set(sys.modules)
@@ -74,11 +69,18 @@ def _importing(base: Path, *inner: Path) -> Iterator[None]:
         for place in places:
             sys.path.remove(place)
         own.update({name: sys.modules[name] for name in sys.modules.keys() - known if _lies_in(places, name)})
-        for name, module in others.items():
-            sys.modules.setdefault(name, module)  # for what its own code imports, or looks up there, while it runs
+        sys.modules.update(hidden)  # for what its own code imports, or looks up there, while it runs
+        # What two folders have is in neither's place: an import that runs later fails, rather than find the other's.
+        for top in {_top(name) for name in own} & {_top(name) for name, _ in others}:
+            for name in [each for each in sys.modules if _top(each) == top]:
+                del sys.modules[name]
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _lies_in(places: list[str], name: str) -> bool:
-    module, top = sys.modules[name], name.partition(".")[0]
+    module, top = sys.modules[name], _top(name)
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
     return any(f"{file}/".startswith((f"{place}/{top}.", f"{place}/{top}/")) for place in places)

@@ -198,9 +198,12 @@ def test_modules_that_two_tasks_import_under_one_name_are_each_their_own(tmp_pat
         folder.mkdir()
         (folder / "words_beside.py").write_text(f"WORD = {number}\n")
         for name in ("mine", "later"):
-            (folder / f"{name}.py").write_text("from words_beside import WORD\n")
+            (folder / f"{name}.py").write_text("from words_beside import WORD\ndef late():\n    import words_beside\n")
     assert [registry.from_file("mine:WORD", tmp_path / each) for each in ("1", "2")] == [1, 2]
     assert [registry.from_file("later:WORD", tmp_path / each) for each in ("1", "2")] == [1, 2]
+    for each in ("1", "2"):
+        with pytest.raises(ModuleNotFoundError, match="words_beside"):  # rather than the other's
+            registry.from_file("later:late", tmp_path / each)()
     (tmp_path / "mine.py").write_text("import words_beside\n")
     with pytest.raises(TaskError, match="'mine' cannot be imported: No module named 'words_beside'"):
         registry.from_file("mine:WORD", tmp_path)
