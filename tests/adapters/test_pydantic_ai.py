@@ -33,7 +33,7 @@ from pydantic_ai import (
     ToolFailed,
     ToolReturn,
 )
-from pydantic_ai.capabilities import Hooks, NativeTool
+from pydantic_ai.capabilities import Hooks, NativeTool, Toolset
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, DeltaToolCalls, FunctionModel
 from pydantic_ai.models.test import TestModel
@@ -179,6 +179,9 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
             check(Agent(TestModel(), tools=[*fronts, post]))
         with pytest.raises(BadInput, match="that are not gated: post;"):
             check(Agent(TestModel(), tools=fronts, toolsets=[FunctionToolset([post]).prefixed("my")]))
+        with pytest.raises(BadInput, match="that are not gated: post;"):
+            check(Agent(TestModel(), capabilities=[Toolset(FunctionToolset([*fronts, post]))]))
+        check(Agent(TestModel(), capabilities=[Toolset(FunctionToolset(fronts))]))
         with pytest.raises(BadInput, match="those of ExternalToolset"):
             check(Agent(TestModel(), tools=fronts, toolsets=[ExternalToolset([])]))
         with pytest.raises(BadInput, match="that are not gated: web_search;"):

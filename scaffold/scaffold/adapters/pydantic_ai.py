@@ -53,6 +53,7 @@ try:
     )
     from pydantic_ai.capabilities import Hooks
     from pydantic_ai.messages import ToolCallPart
+    from pydantic_ai.toolsets import WrapperToolset
 except ImportError:
     raise MissingExtra("scaffold.adapters.pydantic_ai", "pydantic-ai") from None
 
@@ -118,6 +119,8 @@ def check(agent: Agent[Any, Any]) -> None:
     def look(toolset: AbstractToolset[Any]) -> None:
         if isinstance(toolset, FunctionToolset):
             bypassing.extend(name for name, tool in toolset.tools.items() if not _is_gated(tool))
+        elif isinstance(toolset, WrapperToolset):  # a capability's is shown before what it wraps
+            toolset.wrapped.apply(look)
         else:
             bypassing.append(f"those of {toolset.label}")
 
@@ -125,7 +128,7 @@ def check(agent: Agent[Any, Any]) -> None:
         toolset.apply(look)
     native = (getattr(tool, "kind", "what makes native tools") for tool in agent.root_capability.get_native_tools())
     bypassing.extend(kind for kind in native if kind != "tool_search")  # which only finds tools
-    must_be_gated(bypassing, f"the agent {agent.name or ''}".strip())
+    must_be_gated(list(dict.fromkeys(bypassing)), f"the agent {agent.name or ''}".strip())
 
 
 def thinking(run: GatedRun | SyncGatedRun) -> Hooks[Any]:
