@@ -9,9 +9,9 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.core.conftest import Person
+from tests.core.conftest import Person, Watcher
 
-from scaffold import Planning, Task, act, ask
+from scaffold import Planning, Task, Verdict, act, ask, think, together
 from scaffold.approvals.queue import WITHHELD, Queue
 from scaffold.approvals.saying import answer_to, find, say
 from scaffold.errors import AnswerRefused
@@ -182,6 +182,26 @@ def test_nothing_waits_in_a_run_that_was_stopped(office: Office) -> None:
     assert queue.waiting() == []
     with pytest.raises(AnswerRefused, match=r"has ended \(stopped\): nothing is waiting there"):
         find(office.journal, outcome.run, each.question.id)
+
+
+def thinking_beside(_: Task) -> Planning[Any]:
+    """Ask for a fact, and think meanwhile."""
+
+    def thinks() -> Planning[Any]:
+        yield from think("decide", "What now?")
+
+    yield from together(asking(_), thinks())
+
+
+def test_nothing_waits_in_a_run_that_was_halted_beside_its_question(office: Office) -> None:
+    """Whoever would answer it is told that nobody takes the answer."""
+    halts = Watcher(Verdict(decision="halt", rationale="a plot"), watches=frozenset({"step"}))
+    outcome = office.agent(thinking_beside, monitors=[halts]).solve_sync(Task(prompt="x"))
+    assert outcome.status == "stopped"
+    (asked,) = office.world.facts(outcome, "question.asked")
+    assert Queue(office.journal).waiting() == []
+    with pytest.raises(AnswerRefused, match=r"has ended \(stopped\): nothing is waiting there"):
+        find(office.journal, outcome.run, asked["id"])
 
 
 def test_a_question_without_its_content_is_still_listed(office: Office) -> None:
