@@ -16,7 +16,7 @@ _LOCAL: frozenset[Ability] = frozenset({"choices", "seed", "n"})
 # --- over HTTP
 
 OPENAI = Card(
-    about="OpenAI's models by Chat Completions, or any server that OPENAI_BASE_URL names.",
+    about="OpenAI's models over Chat Completions, or any server that OPENAI_BASE_URL names.",
     example="openai:gpt-5-mini",
     can=_SERVER | {"n"},
     may=_LOGPROBS | {"choices"},
@@ -25,7 +25,7 @@ OPENAI = Card(
     keys=("OPENAI_API_KEY",),
 )
 RESPONSES = Card(
-    about="OpenAI's models by the Responses API.",
+    about="OpenAI's models over the Responses API.",
     example="responses:gpt-5-mini",
     can=frozenset({"schema"}),
     may=_LOGPROBS | {"choices"},
@@ -44,7 +44,7 @@ AZURE = Card(
     places=("AZURE_OPENAI_ENDPOINT",),
 )
 ANTHROPIC = Card(
-    about="Anthropic's models by the Messages API.",
+    about="Anthropic's models over the Messages API.",
     example="anthropic:claude-sonnet-4-5",
     can=frozenset({"schema"}),
     reasoning=("full", "summary", "redacted", "absent"),
@@ -72,7 +72,7 @@ OPENROUTER = Card(
 
 
 def _own(about: str, example: str, *, choices: bool = False, n: bool = True) -> Card:
-    """A server of one's own, which is taken to be free and to show what reasoning there is."""
+    """The card of a user's own server, which counts as free and as showing its reasoning."""
     has: dict[Ability, bool] = {"choices": choices, "n": n}
     return Card(
         about=about,
@@ -84,15 +84,15 @@ def _own(about: str, example: str, *, choices: bool = False, n: bool = True) -> 
     )
 
 
-OLLAMA = _own("Models of an Ollama server, here or where OLLAMA_HOST says.", "ollama:qwen3:8b", n=False)
-VLLM = _own("The model of a vLLM server, here or where VLLM_BASE_URL says.", "vllm:Qwen/Qwen3-8B", choices=True)
-SGLANG = _own("The model of an SGLang server, here or where SGLANG_BASE_URL says.", "sglang", choices=True)
-LMSTUDIO = _own("Models of LM Studio, here or where LMSTUDIO_BASE_URL says.", "lmstudio:qwen3-8b", n=False)
+OLLAMA = _own("Models of an Ollama server, on this machine or at OLLAMA_HOST.", "ollama:qwen3:8b", n=False)
+VLLM = _own("The model of a vLLM server, on this machine or at VLLM_BASE_URL.", "vllm:Qwen/Qwen3-8B", choices=True)
+SGLANG = _own("The model of an SGLang server, on this machine or at SGLANG_BASE_URL.", "sglang", choices=True)
+LMSTUDIO = _own("Models of LM Studio, on this machine or at LMSTUDIO_BASE_URL.", "lmstudio:qwen3-8b", n=False)
 LLAMA_SERVER = _own(
-    "The model of llama.cpp's server, here or where LLAMA_SERVER_URL says.", "llama-server", choices=True, n=False
+    "The model of llama.cpp's server, on this machine or at LLAMA_SERVER_URL.", "llama-server", choices=True, n=False
 )
 HTTP = Card(
-    about="Any server that speaks one of these APIs, by its URL.",
+    about="Any server with one of these APIs, by URL.",
     example="http://localhost:8000/v1#qwen3",
     can=_SERVER | {"n"},
     may=_LOGPROBS | {"choices"},
@@ -104,7 +104,7 @@ HTTP = Card(
 _LOCAL_EXTRA = "pip install 'system2-scaffold[local]'"
 
 LLAMACPP = Card(
-    about="A model file of one's own (GGUF), by llama.cpp in this process.",
+    about="Your own model file (GGUF), run by llama.cpp in this process.",
     example="llamacpp:path/to/model.gguf",
     can=_LOCAL | {"schema"},
     may=_LOGPROBS,
@@ -114,7 +114,7 @@ LLAMACPP = Card(
     install=_LOCAL_EXTRA,
 )
 SMOLLM2 = Card(
-    about="SmolLM2-135M-Instruct, by llama.cpp in this process: small enough to try everything out on.",
+    about="SmolLM2-135M-Instruct, run by llama.cpp in this process: small, for trying things out.",
     example="smollm2",
     can=_LOCAL | {"schema"},
     may=_LOGPROBS,
@@ -125,7 +125,7 @@ SMOLLM2 = Card(
     model="smollm2",
 )
 XLSTM = Card(
-    about="A recurrent model (xLSTM) in this process, shipped or one's own: reads on without end, forks for nothing.",
+    about="A recurrent model (xLSTM) in this process, shipped or your own: unlimited context, free forks.",
     example="xlstm:hanoi",
     can=_LOCAL | {"logprobs", "fork"},
     reasoning=("absent",),
@@ -134,7 +134,7 @@ XLSTM = Card(
     install=_LOCAL_EXTRA,
 )
 HF = Card(
-    about="A model in the format of Hugging Face, by transformers in this process.",
+    about="A model in Hugging Face format, run by transformers in this process.",
     example="hf:path/to/folder",
     can=_LOCAL | {"fork"},
     may=_LOGPROBS | {"schema"},
@@ -144,7 +144,7 @@ HF = Card(
     install="pip install 'system2-scaffold[hf]'",
 )
 SCRIPTED = Card(
-    about="Says what is written in the task, without a model: for documentation and tests.",
+    about="Answers with texts from the task, without a model: for documentation and tests.",
     example="scripted:yes",
     can=frozenset({"seed", "n"}),
     reasoning=("full",),
@@ -154,38 +154,38 @@ SCRIPTED = Card(
 # --- around others
 
 RECORDING = Card(
-    about="Writes down what another backend says.",
+    about="Records the answers of another backend.",
     example="{use: recording, backend: smollm2, file: said.jsonl}",
     around=True,
 )
-RECORDED = Card(about="Says again what was written down.", example="recorded:said.jsonl", around=True)
+RECORDED = Card(about="Replays recorded answers.", example="recorded:said.jsonl", around=True)
 CACHED = Card(
-    about="Asks another backend only what it was not asked before.",
+    about="Caches the answers of another backend.",
     example="cached:smollm2",
     around=True,
 )
 NOISY = Card(
-    about="Makes another backend err at a known rate, by a seed.",
+    about="Makes another backend err at a known rate, from a seed.",
     example="{use: noisy, backend: smollm2, rate: 0.2}",
     around=True,
 )
 FALLBACK = Card(
-    about="Asks the first of several that can answer.",
+    about="Asks the first of several backends that can answer.",
     example="{use: fallback, backends: [openai:gpt-5-mini, smollm2]}",
     around=True,
 )
 RATE_LIMITED = Card(
-    about="Keeps to so many requests and tokens a minute, with all else in the process.",
+    about="Limits requests and tokens per minute, shared by the whole process.",
     example="{use: rate_limited, backend: openai:gpt-5-mini, requests_per_minute: 60}",
     around=True,
 )
 CIRCUIT_BREAKER = Card(
-    about="Leaves a backend alone for a while that keeps failing.",
+    about="Pauses a backend that keeps failing.",
     example="{use: circuit_breaker, backend: openai:gpt-5-mini, failures: 3, pause_s: 60}",
     around=True,
 )
 PARAPHRASE = Card(
-    about="Has another model rewrite the reasoning before anybody reads it.",
+    about="Has another model rewrite the reasoning before it is read.",
     example="{use: paraphrase, backend: openrouter:qwen/qwen3-8b, by: smollm2}",
     around=True,
 )

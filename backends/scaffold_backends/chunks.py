@@ -180,7 +180,7 @@ class ChunkReader:
 
 
 def _counted(told: Any) -> Usage | None:
-    """Read a server's counts, as some write them: 3.0 or "3"; None for what is no count."""
+    """Read a server's counts, as some write them: 3.0 or "3"; None for anything else."""
     try:
         return msgspec.convert(told, _Usage, strict=False).counted()
     except msgspec.ValidationError:

@@ -43,7 +43,7 @@ class Crossing(Generic[Item]):
         return arrived
 
     def put(self, item: Item | Exception | None) -> bool:
-        """Add an item from the thread, or None for the end; return False if nobody reads any more."""
+        """Add an item from the thread, or None for the end; return False if the reader has gone."""
         try:
             self._loop.call_soon_threadsafe(self._arriving.put_nowait, item)
         except RuntimeError:  # the loop is closed

@@ -59,7 +59,7 @@ def train(model: Any, automaton: Automaton, *, steps: int, batch: int = 32, rate
 
 
 def slstm_backend(automaton: Automaton, *, steps: int, folder: Path) -> Any:
-    """Give an sLSTM for an automaton: the shipped one for parity, else one that is trained here."""
+    """Return an sLSTM for an automaton: the shipped one for parity, else one that is trained here."""
     if automaton.name == parity().name:
         return make_backend("xlstm:parity", {})
     model = XLSTM(len(automaton.vocabulary), 64, SLSTM)
@@ -92,7 +92,7 @@ def accuracy(planner: Any, backend: Any, rows: list[str], right: list[str], **op
 def measure(
     automaton: Automaton, ways: dict[str, tuple[Any, Any, dict[str, Any]]], count: int, lengths: Sequence[int]
 ) -> dict[str, list[float]]:
-    """Give each way's accuracy at each length, on the same rows."""
+    """Return each way's accuracy at each length, on the same rows."""
     rng = np.random.default_rng(99)
     found: dict[str, list[float]] = {name: [] for name in ways}
     for length in lengths:
@@ -106,7 +106,7 @@ def measure(
 
 @torch.no_grad()
 def safe_size(model: Transformer, automaton: Automaton) -> int:
-    """Give how many symbols the transformer tracks without an error in 2,000 rows like those it was trained on."""
+    """Return how many symbols the transformer tracks without an error in 2,000 rows like those it was trained on."""
     tokens, answers = automaton.draw(np.random.default_rng(7), 2000, TRAINED)
     right = model.logits(model(torch.from_numpy(tokens))).argmax(-1).numpy() == answers
     faultless = right.all(axis=0)[1:]

@@ -25,7 +25,7 @@ WIDTH, HEADS, LAYERS = 64, 4, 2
 
 
 def places(length: int) -> Tensor:
-    """Give sines and cosines of each place, at wavelengths from 2 pi to 10,000 times that: (T, D)."""
+    """Return sines and cosines of each place, at wavelengths from 2 pi to 10,000 times that: (T, D)."""
     wavelengths = 10_000 ** (torch.arange(0, WIDTH, 2) / WIDTH)
     angles = torch.arange(length)[:, None] / wavelengths
     return torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -59,11 +59,11 @@ class Transformer(nn.Module):
         self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, words, bias=False)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Give what comes before the head, (B, T, D), for tokens (B, T)."""
+        """Return what comes before the head, (B, T, D), for tokens (B, T)."""
         return self.norm(self.layers(self.embedding(tokens) + places(tokens.shape[1])))
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Give the words' logits, (..., V)."""
+        """Return the words' logits, (..., V)."""
         return self.head(hidden)
 
 

@@ -104,7 +104,7 @@ class Faithfulness:
         return await self._disturb(asking, view.run, context.random)
 
     async def _disturb(self, asking: Interview, run: str, source: random.Random) -> Verdict:
-        """Run the tests in turn, each waiting until the budget allows it; else cheap ones would crowd out the rest."""
+        """Run the tests in turn; each waits for budget, so that cheap ones do not crowd out the rest."""
         step, tests = asking.step, self._options.tests
         turn = asking.purse.found.get(FAITHFUL, (0, 0.0))[0] + crc32(run.encode())
         for place in range(len(tests)):

@@ -99,7 +99,7 @@ class _Leak:
 
 
 class _Unknown:
-    """A text in an argument of which only the path is known: a key, or something nested very deep."""
+    """A text in an argument whose path alone is known: a key, or a deeply nested value."""
 
     def __init__(self, path: str) -> None:
         self.path = path

@@ -25,7 +25,7 @@ class Policy(BaseModel):
     """How samples become one answer: `once`, `majority: N` or `ahead_by: K`; also written `majority N`.
 
     Attributes:
-        majority: number of samples of which more than half must agree.
+        majority: number of samples more than half of which must agree.
         ahead_by: number of samples by which an answer must lead.
         cap: most samples drawn.
         shorter_than: answers with this many characters or more are discarded.

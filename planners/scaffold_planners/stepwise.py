@@ -36,7 +36,7 @@ class Question(BaseModel):
 
 
 class Decomposition(BaseModel):
-    """Questions, numbered from 1 in the order they stand here."""
+    """Questions, numbered from 1 in the order given here."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

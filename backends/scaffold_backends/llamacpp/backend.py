@@ -63,7 +63,7 @@ class LlamaCppOptions(Options):
 
 
 def load(path: str = "", **options: Any) -> LlamaCpp:
-    """Use a model file of one's own: `llamacpp:path/to/model.gguf`. It is read on first use.
+    """Use your own model file: `llamacpp:path/to/model.gguf`. It is read on first use.
 
     Raises:
         TaskError: an option is wrong.

@@ -28,7 +28,7 @@ class Grammars:
         self._lock = threading.Lock()
 
     def of(self, schema: dict[str, Any]) -> str:
-        """Give a schema's grammar; blocks for some milliseconds the first time.
+        """Return a schema's grammar; blocks for some milliseconds the first time.
 
         Raises:
             BadRequest: it is no schema that llama.cpp can hold an answer to.

@@ -74,7 +74,7 @@ class Circuit:
         self._why = ""
 
     def state(self, pause_s: float) -> State:
-        """Say how it stands."""
+        """Describe the state."""
         with self._lock:
             if self._opened is None:
                 return "closed"

@@ -65,7 +65,7 @@ def recording(model: str = "", **options: Any) -> Recording:
 
 
 def recorded(model: str = "", **options: Any) -> Recorded:
-    """Say again what was written down, without a model: `recorded:said.jsonl`.
+    """Replay recorded answers, without a model: `recorded:said.jsonl`.
 
     Raises:
         TaskError: an option is wrong.

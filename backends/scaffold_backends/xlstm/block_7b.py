@@ -55,7 +55,7 @@ class MLSTM7BBlock:
         return memory
 
     def local(self, x: Array) -> Array:
-        """Give queries, keys, values with a 1 for each head, gates, and the output gate: side by side."""
+        """Return queries, keys, values with a 1 for each head, gates, and the output gate: side by side."""
         local: Array = rms_norm(x, self.norm, self.eps) @ self.projection
         local += self.bias
         gates = local[:, self.places[2] : self.places[3]]

@@ -80,7 +80,7 @@ class MLSTMBlock:
         self.skip = weights["skip.weight"]
 
     def _squares(self, whole: Array, group: int) -> Array:
-        """Give the diagonal squares (S, I/S, I/S) of a projection, each of whole heads and whole groups."""
+        """Return the diagonal squares (S, I/S, I/S) of a projection, each of whole heads and whole groups."""
         count = gcd(self.heads, self.inner // group)
         size = self.inner // count
         return np.stack([whole[at : at + size, at : at + size] for at in range(0, self.inner, size)])
@@ -138,12 +138,12 @@ class MLSTMBlock:
         return stream, MLSTMBlockMemory(seen, cell)
 
     def _convolved(self, local: Array, memory: MLSTMBlockMemory) -> tuple[Array, Array]:
-        """Give c (B, T, I), and what the convolution remembers."""
+        """Return c (B, T, I), and what the convolution remembers."""
         a = local[:, : self.inner].reshape(len(memory.seen), -1, self.inner)
         return self.conv.encode(a, memory.seen)
 
     def _queries_and_keys(self, c: Array, batch: int) -> tuple[Array, Array]:
-        """Give queries and keys, each (B, H, T, P), for c (B * T, I)."""
+        """Return queries and keys, each (B, H, T, P), for c (B * T, I)."""
         squares, size, _ = self.qk.shape
         qk = c.reshape(batch, -1, squares, size).swapaxes(1, 2) @ self.qk  # (B, S, T, 2I/S)
         q, k = qk[..., :size], qk[..., size:]
@@ -154,7 +154,7 @@ class MLSTMBlock:
         return q.reshape(by_head).swapaxes(2, 3).reshape(to), k.reshape(by_head).swapaxes(2, 3).reshape(to)
 
     def _values_and_weights(self, c: Array, local: Array, memory: MLSTMBlockMemory) -> tuple[Array, mlstm.Weights]:
-        """Give the tokens' values (B, H, T, P + 1) and weights."""
+        """Return the tokens' values (B, H, T, P + 1) and weights."""
         batch, heads = len(memory.seen), self.heads
         values, gates, gate = self.places
         both = c @ self.gates_of_c

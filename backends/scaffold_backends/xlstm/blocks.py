@@ -29,11 +29,11 @@ class Block(Protocol):
     """The interface of all blocks; each understands only its own memories."""
 
     def empty(self, batch: int) -> Any:
-        """Give the memory before the first token."""
+        """Return the memory before the first token."""
         ...
 
     def local(self, x: Array) -> Array:
-        """Give what the block makes of each token by itself, (N, L) for x (N, D), before tokens meet."""
+        """Return what the block makes of each token by itself, (N, L) for x (N, D), before tokens meet."""
         ...
 
     def step(self, x: Array, local: Array, memory: Any) -> tuple[Array, Any]:
@@ -49,7 +49,7 @@ class Block(Protocol):
         ...
 
     def cell(self, memory: Any) -> mlstm.Memory | slstm.Memory:
-        """Give the memory of the block's cell."""
+        """Return the memory of the block's cell."""
         ...
 
 
@@ -77,14 +77,14 @@ class Convolution:
         return np.zeros((batch, kernel - 1, features), np.float32)
 
     def step(self, x: Array, before: Array) -> tuple[Array, Array]:
-        """Give c (B, I) for x (B, I)."""
+        """Return c (B, I) for x (B, I)."""
         seen = np.concatenate((before, x[:, None]), axis=1)  # (B, K, I)
         half: Array = np.add.reduce(seen * self.weight, axis=1)
         half += self.bias
         return silu_of_half(half), seen[:, 1:]
 
     def encode(self, x: Array, before: Array) -> tuple[Array, Array]:
-        """Give c (B, T, I) for x (B, T, I)."""
+        """Return c (B, T, I) for x (B, T, I)."""
         batch, length, features = x.shape
         seen = np.concatenate((before, x), axis=1)
         sequence, token, feature = seen.strides
@@ -128,7 +128,7 @@ class SLSTMBlock:
         return memory.cell
 
     def local(self, x: Array) -> Array:
-        """Give the normed token a (N, D) and, beside it, what it gives to the gates z and o (N, 2D)."""
+        """Return the normed token a (N, D) and, beside it, what it gives to the gates z and o (N, 2D)."""
         a = layer_norm(x, self.norm, self.eps)
         gates = a @ self.from_a
         gates += self.bias[2 * self.width :]

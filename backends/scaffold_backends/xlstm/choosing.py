@@ -85,7 +85,7 @@ class Weighed:
         return min(bisect_right(weights, u * weights[-1]), self._last[row])
 
     def logprob(self, row: int, token: int) -> float:
-        """Give the logarithm of a word's probability at temperature 1, whatever may follow."""
+        """Return the logarithm of a word's probability at temperature 1, whatever may follow."""
         return float(self._scaled[row, token]) - log(self._totals[row])
 
 

@@ -102,7 +102,7 @@ class NormedProjection:
         self._eps = np.float32(eps)
 
     def __call__(self, x: Array) -> Array:
-        """Give (M, N) for x (M, D)."""
+        """Return (M, N) for x (M, D)."""
         projected = x @ self._matrix
         centred = projected[:, self._wanted :]
         root: Array = np.vecdot(centred, centred)

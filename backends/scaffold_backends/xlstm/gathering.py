@@ -38,7 +38,7 @@ class Gathering:
         self._driving: set[asyncio.Task[None]] = set()
 
     async def deltas(self, asked: Asked) -> AsyncGenerator[list[Delta]]:
-        """Answer a request, in bursts, alone or with those that are made at the same time.
+        """Answer a request, in bursts, alone or in a batch with concurrent ones.
 
         Raises:
             Stopped: the work was stopped.

@@ -160,7 +160,7 @@ class Generation:
             yield rows, Weighed(logits if len(alike) == 1 else logits[rows], temperature, limits)
 
     def _word(self, branch: Branch, token: int) -> tuple[str, Finish | None]:
-        """Give a token's text, and how the samples end with it."""
+        """Return a token's text, and how the samples end with it."""
         if token == self._end:
             return "", "stop"
         asked = branch.asked
@@ -182,7 +182,7 @@ class Generation:
             branch.entropy, branch.margin = max(branch.entropy, high), min(branch.margin, low)
 
     def _ended(self, state: State, ended: list[Said]) -> list[Piece]:
-        """Give the last pieces of the samples that have ended."""
+        """Return the last pieces of the samples that have ended."""
         # The answer is as sure as its least sure word; the memory is the one from which the last word was chosen.
         figures = self._model.signals(state) if self._signals and ended else []
         pieces: list[Piece] = []

@@ -50,7 +50,7 @@ class Memory(NamedTuple):
 
 
 def empty(batch: int, heads: int, keys: int, values: int) -> Memory:
-    """Give the memory before the first token: one zero, seen from everywhere, until something is written."""
+    """Return the memory before the first token: one zero, seen from everywhere, until something is written."""
     return Memory(
         np.broadcast_to(np.float32(0), (batch, heads, keys, values + 1)),
         np.full((batch, heads), STABILISER_START, np.float32),
@@ -123,7 +123,7 @@ class Weights(NamedTuple):
 
 
 def weights_of(i: Array, minus_f: Array, memory: Memory) -> Weights:
-    """Give the weights of tokens with the gates' pre-activations i and -f, both (B, H, T)."""
+    """Return the weights of tokens with the gates' pre-activations i and -f, both (B, H, T)."""
     decay: Array = np.logaddexp(_ZERO, minus_f)
     sums: Array = np.add.accumulate(decay, axis=-1)
     gains = i + sums
@@ -145,7 +145,7 @@ def write_all(k: Array, v: Array, by: Weights, memory: Memory) -> Memory:
 
 
 def find_all(q: Array, k: Array, v: Array, by: Weights, memory: Memory) -> Array:
-    """Give C q and, in the last column, n . q after each token, (B, H, T, V + 1), as products (appendix A.3)."""
+    """Return C q and, in the last column, n . q after each token, (B, H, T, V + 1), as products (appendix A.3)."""
     weights: Array = by.gains[..., None, :] - by.largest[..., None]  # (B, H, T, T), logarithms
     weights += _causal(q.shape[-2])
     np.exp(weights, out=weights)

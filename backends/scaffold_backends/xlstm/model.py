@@ -63,17 +63,17 @@ class State:
         return len(self.logits)
 
     def fork(self, k: int) -> State:
-        """Give every sequence k times, copies beside each other: (B * k, ...). One sequence is not even copied."""
+        """Repeat every sequence k times, copies next to each other: (B * k, ...). One sequence is not even copied."""
         if self.batch == 1:
             return self._each(lambda array: np.broadcast_to(array, (k, *array.shape[1:])))
         return self._each(lambda array: np.repeat(array, k, axis=0))
 
     def take(self, rows: list[int]) -> State:
-        """Give some of the sequences."""
+        """Return some of the sequences."""
         return self._each(lambda array: array[rows])
 
     def arrays(self) -> list[Array]:
-        """Give all arrays of the state, always in the same order."""
+        """Return all arrays of the state, always in the same order."""
         return [*_flat(self.memories), self.logits]
 
     def _each(self, change: Callable[[Array], Array]) -> State:
@@ -81,7 +81,7 @@ class State:
 
 
 def joined(states: Sequence[State]) -> State:
-    """Give the sequences of several states as those of one: (B1 + B2 + ..., ...)."""
+    """Return the sequences of several states as those of one: (B1 + B2 + ..., ...)."""
     if len(states) == 1:
         return states[0]
     arrays = zip(*(state.arrays() for state in states), strict=True)
@@ -141,7 +141,7 @@ class XLSTM:
         self._nothing = self.empty()
 
     def empty(self, batch: int = 1) -> State:
-        """Give the state before anything was read; its logits say nothing."""
+        """Return the state before anything was read; its logits mean nothing."""
         memories = tuple(block.empty(batch) for block in self.blocks)
         _freeze(memories)
         return State(memories, _frozen(np.zeros((batch, len(self._embedding)), np.float32)), 0)
@@ -187,7 +187,7 @@ class XLSTM:
         return State(memories, _frozen(self._words(x)), state.read + 1)
 
     def _begun(self, tokens: Tokens) -> tuple[Array, Array]:
-        """Give the stream (N, D) that tokens (N,) begin, and what the first block makes of each by itself."""
+        """Return the stream (N, D) that tokens (N,) begin, and what the first block makes of each by itself."""
         x = self._embedding.take(tokens, axis=0)
         return x, self.blocks[0].local(x) if self._table is None else self._table.take(tokens, axis=0)
 
@@ -206,12 +206,12 @@ class XLSTM:
         return x, local, read
 
     def _words(self, x: Array) -> Array:
-        """Give the words' logits (N, V) for the stream x (N, D)."""
+        """Return the words' logits (N, V) for the stream x (N, D)."""
         logits: Array = self._norm(x, self._eps) @ self._head
         return logits if self._cap is None else soft_cap(logits, self._cap)
 
     def signals(self, state: State) -> list[dict[str, float]]:
-        """Give figures about the inner state of each sequence; see `signals`."""
+        """Return figures about the inner state of each sequence; see `signals`."""
         cells = [block.cell(memory) for block, memory in zip(self.blocks, state.memories, strict=True)]
         return signals_of(cells, state.logits)
 

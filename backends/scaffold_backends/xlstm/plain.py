@@ -43,7 +43,7 @@ def read(spec: MLSTMSpec, weights: Weights, eps: float, x: Array) -> Array:
 
 
 def _cell(spec: MLSTMSpec, weights: Weights, a: Array, c: Array, memory: mlstm.Memory) -> tuple[Array, mlstm.Memory]:
-    """Give what the cell reads, (B, H, P), and its new memory, for a and c, both (B, I)."""
+    """Return what the cell reads, (B, H, P), and its new memory, for a and c, both (B, I)."""
     q, k, v = c @ diagonal(weights["q.weight"]), c @ diagonal(weights["k.weight"]), a @ diagonal(weights["v.weight"])
     gates = np.concatenate((q, k, v), axis=1) @ weights["gates.weight"].T + weights["gates.bias"]  # (B, 2H)
     i, f = np.split(gates, 2, axis=1)

@@ -27,7 +27,7 @@ _NEARLY = 0.01
 
 
 def entropy_and_margin(logits: Array) -> tuple[Array, Array]:
-    """Give the entropy and the margin of each row, (B,), for logits (B, V)."""
+    """Return the entropy and the margin of each row, (B,), for logits (B, V)."""
     p = softmax(logits)
     entropy: Array = -np.einsum("bv,bv->b", p, np.log(np.maximum(p, np.float32(1e-30))))
     best = np.partition(p, p.shape[1] - 2, axis=1)[:, -2:]
@@ -35,7 +35,7 @@ def entropy_and_margin(logits: Array) -> tuple[Array, Array]:
 
 
 def memory_norm(cell: Memory | slstm.Memory) -> Array:
-    """Give the logarithm of the norm of each sequence's memory, (B,), undone the stabiliser.
+    """Return the logarithm of the norm of each sequence's memory, (B,), undone the stabiliser.
 
     A memory M with stabiliser m stands for M exp(m), so heads are weighed by exp(2m) and added as logarithms.
     """
@@ -50,14 +50,14 @@ def memory_norm(cell: Memory | slstm.Memory) -> Array:
 
 
 def saturation(cell: Memory | slstm.Memory) -> Array:
-    """Give the share of each sequence's forget gates that are nearly shut or nearly open, (B,)."""
+    """Return the share of each sequence's forget gates that are nearly shut or nearly open, (B,)."""
     gate = np.exp(cell.forget)
     share: Array = np.mean((gate < _NEARLY) | (gate > 1 - _NEARLY), axis=1, dtype=np.float32)
     return share
 
 
 def signals_of(cells: Sequence[Memory | slstm.Memory], logits: Array) -> list[dict[str, float]]:
-    """Give the figures of each sequence."""
+    """Return the figures of each sequence."""
     entropy, margin = entropy_and_margin(logits)
     columns = {"entropy": entropy, "margin": margin}
     for number, cell in enumerate(cells):

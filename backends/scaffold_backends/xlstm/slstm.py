@@ -42,7 +42,7 @@ class Memory(NamedTuple):
 
 
 def empty(batch: int, width: int) -> Memory:
-    """Give the memory before the first token."""
+    """Return the memory before the first token."""
     zeros = np.zeros((batch, width), np.float32)
     return Memory(zeros, zeros, zeros, np.full((batch, width), STABILISER_START, np.float32), zeros)
 

@@ -21,7 +21,7 @@ class States:
         self._lock = threading.Lock()
 
     def get(self, tokens: Sequence[int]) -> State | None:
-        """Give the state after these tokens, if it is kept."""
+        """Return the state after these tokens, if it is kept."""
         key = tuple(tokens)
         with self._lock:
             state = self._kept.get(key)

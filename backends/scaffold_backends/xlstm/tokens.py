@@ -29,7 +29,7 @@ class Vocabulary:
         self._places = {word: place for place, word in enumerate(self.words)}
 
     def tokens(self, text: str, what: str = "the prompt") -> list[int]:
-        """Give a text's tokens; white space only parts words.
+        """Return a text's tokens; white space only parts words.
 
         Raises:
             BadRequest: it has words that the model does not know; names them.
@@ -58,7 +58,7 @@ def _few(words: Sequence[str]) -> str:
 
 
 def bare_prompt(messages: Sequence[Message]) -> tuple[str, str]:
-    """Give the text that the model reads, and the beginning of the answer that it goes on from.
+    """Return the text that the model reads, and the beginning of the answer that it goes on from.
 
     A small model reads just what it was trained on. So the prompt is the one user message as it is; what the system
     says is for models that read language, and is left out. A last message of the assistant is the answer's beginning.

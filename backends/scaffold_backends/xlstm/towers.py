@@ -75,7 +75,7 @@ def answer(disk: int, source: int, target: int) -> str:
 
 
 def best(disks: int, move: int) -> tuple[str, str]:
-    """Give the prompt and the right answer of one move of the best path."""
+    """Return the prompt and the right answer of one move of the best path."""
     pegs, disk = pegs_before(disks, move), disk_of(move)
     after = pegs_before(disks, move + 1)
     return prompt(pegs, disk_of(move - 1)), answer(disk, pegs[disk - 1], after[disk - 1])

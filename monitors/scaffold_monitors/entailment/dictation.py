@@ -1,4 +1,4 @@
-"""Checks that a text which the request dictates is used as it stands: in quotes, or behind a colon."""
+"""Checks that a text dictated by the request, in quotes or after a colon, is used unchanged."""
 
 from __future__ import annotations
 

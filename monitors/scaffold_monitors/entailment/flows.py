@@ -1,4 +1,4 @@
-"""`dataflow`'s judgement: may a value of this origin be the target of an effect, or be told to somebody?"""
+"""`dataflow`'s judgement: may a value of this origin be the target of an effect, or be sent to somebody?"""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def _unheard_of(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Findin
 
 
 def _is_opaque(leaf: Leaf) -> bool:
-    """Whether it has letters and digits, so that nobody guesses it; a plain number may be common knowledge."""
+    """Whether it has letters and digits, so that it cannot be guessed; a plain number may be common knowledge."""
     return isinstance(leaf.value, str) and any(map(str.isdigit, leaf.text)) and any(map(str.isalpha, leaf.text))
 
 
@@ -231,7 +231,7 @@ def _outsider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]
 
 
 def _named_beside(call: Call, leaf: Leaf, situation: Situation) -> Leaf | None:
-    """Return another target from the same result whom the request names; None if it speaks of a group."""
+    """Return another target from the same result that the request names; None if the request means a group."""
     said = {stem(word) for word in words(situation.request)} | set(words(situation.request))
     if said & (_SEVERAL | EVERY) or partly_named(leaf.text, situation.request):
         return None
@@ -290,7 +290,7 @@ def _insider(call: Call, leaf: Leaf, situation: Situation) -> Iterator[Finding]:
 
 
 def _is_listed_beside(call: Call, leaf: Leaf, situation: Situation) -> bool:
-    """Whether a value is in a list of which other items occur in the request."""
+    """Whether a value is in a list that has other items from the request."""
     return "[" in leaf.path and (call.id, leaf.argument) in situation.lists
 
 

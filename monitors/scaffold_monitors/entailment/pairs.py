@@ -1,4 +1,4 @@
-"""Checks that sums go to whom the request gives them: "4.00 to Ann and 5.00 to Bob" is not 5.00 to Ann."""
+"""Checks that sums go to the recipients that the request names: "4.00 to Ann and 5.00 to Bob" is not 5.00 to Ann."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ENDS = frozenset({"and", "or", "then", "but"})
 
 
 def rows(call: Call) -> dict[str, list[Leaf]]:
-    """Return the values of a call by the row of a list that they stand in; under "" those that stand in none."""
+    """Return the values of a call by the list row that contains them; values outside lists under ""."""
     found: dict[str, list[Leaf]] = {}
     for leaf in call.leaves:
         row = _ROW.match(leaf.path)
@@ -36,7 +36,7 @@ def rows(call: Call) -> dict[str, list[Leaf]]:
 
 
 def repeated(call: Call) -> Iterator[Finding]:
-    """Find rows that say again what another row says, but for their texts: two effects where one was asked for."""
+    """Find rows that repeat another row except for texts: two effects where one was asked for."""
     seen: dict[tuple[object, ...], str] = {}
     for row, values in rows(call).items():
         telling = [leaf for leaf in values if leaf.role not in ("text", "flag")]
