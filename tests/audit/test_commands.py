@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import os
 import shlex
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from scaffold.cli import main
-from scaffold.testing.tampering import Evidence
+from scaffold.testing.tampering import Evidence, place_of, sealed_anew
 from scaffold.trace.heads import Head, new_key, whole_notes
 from scaffold.trace.reading import followed, links
 from scaffold.trace.witnesses import FileWitness
@@ -84,6 +85,31 @@ def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: 
     status, _, err = audit("report", "last", "-o", str(tmp_path / "run.html"))
     assert (status, err) == (1, f"error: {content}: Is a directory\n")
     assert not (tmp_path / "run.html").exists()
+
+
+@pytest.mark.parametrize(
+    "body", [b"[1]", b'{"calls":["pay"]}', b'{"title":{},"calls":{"a":1}}', b"[" * 9_000 + b"]" * 9_000]
+)
+def test_what_is_written_in_no_event_is_told_in_a_line(solve: Command, evidence: Evidence, body: bytes) -> None:
+    """Whoever makes an unsigned chain anew can write anything: readers name the line, and other runs still wait."""
+    lines = evidence.spine
+    place = place_of(lines, "approval.asked")
+    changed = {"content": hashlib.sha256(bytes(16) + body).hexdigest()}
+    forged = sealed_anew(
+        lines[: place_of(lines, "run.paused") + 1],
+        lambda events: [{**each, **changed} if number == place else each for number, each in enumerate(events)],
+    )
+    evidence.write("trace.jsonl", forged)
+    contents = (evidence.folder / "content.jsonl").read_bytes().splitlines(keepends=True)
+    kept = [line for line in contents if json.loads(line)["seq"] <= place]
+    evidence.write("content.jsonl", [*kept, b'{"seq":%d,"salt":"%b","body":%b}\n' % (place + 1, b"0" * 32, body)])
+    (evidence.folder / "heads").unlink()
+    where = ("--runs", str(evidence.folder.parent))
+    said = f"line {place + 1} of the trace holds what is written with no approval.asked"
+    for words in (("approvals", "list"), ("audit", "show", "last"), ("audit", "why", "last", "2")):
+        _, _, err = solve(*words, *where)
+        assert "a bug" not in err
+        assert said in err or words[1] == "why"
 
 
 def test_a_trace_is_shown_as_a_tree(audit: Command) -> None:

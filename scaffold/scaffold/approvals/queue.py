@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from scaffold.errors import TraceError
 from scaffold.interfaces import Answer, Question
 from scaffold.trace.answers import decided_by, stopped_by, why_not
-from scaffold.trace.chain import Chain, Content, body_of
+from scaffold.trace.chain import Chain, Content, as_written, body_of
 from scaffold.trace.files import SPINE
 from scaffold.trace.folders import last_event
 from scaffold.trace.records import read_files
@@ -90,10 +90,12 @@ def standing(journal: KeptRuns, run: str) -> Standing:
         found.status = event.status if isinstance(event, ev.Paused | ev.Ended) else ""
         match event:
             case ev.ApprovalAsked():
-                found.questions[event.id] = asked_by(run, event, link.content)
+                with as_written(event):
+                    found.questions[event.id] = asked_by(run, event, link.content)
                 found.asked_at[event.id] = event.at
             case ev.QuestionAsked():
-                found.questions[event.id] = _fact_asked_by(run, event, link.content)
+                with as_written(event):
+                    found.questions[event.id] = _fact_asked_by(run, event, link.content)
                 found.asked_at[event.id] = event.at
             case ev.ApprovalGiven() | ev.QuestionAnswered():
                 found.questions.pop(event.id, None)
@@ -105,20 +107,42 @@ def standing(journal: KeptRuns, run: str) -> Standing:
     return found
 
 
+class _Call(msgspec.Struct):
+    """The part of a call that every interface shows."""
+
+    action: str
+    arguments: dict[str, Any]
+
+
+class _Asked(msgspec.Struct):
+    """The content of a question for an approval, as far as its form matters here."""
+
+    title: str = WITHHELD
+    calls: list[_Call] = []
+    reasons: list[str] = []
+    keys: dict[str, str] = {}
+
+
 def asked_by(run: str, event: ev.ApprovalAsked, content: Content | None) -> Question:
-    """Make the question of an event that asks for an approval."""
+    """Make the question of an event that asks for an approval.
+
+    Raises:
+        ValueError: its content has another form.
+    """
     detail = body_of(content)
-    keys = detail.pop("keys", {})
+    known = msgspec.convert(detail, _Asked)
+    detail.pop("keys", {})
+    detail.pop("title", "")
     return Question(
         id=event.id,
         run=run,
         kind=event.subject,
         digest=event.digest,
         expires=event.expires,
-        title=detail.pop("title", WITHHELD),
+        title=known.title,
         detail=detail,
         needs=event.needs,
-        approvers={name: keys.get(name, "") for name in event.approvers},
+        approvers={name: known.keys.get(name, "") for name in event.approvers},
     )
 
 

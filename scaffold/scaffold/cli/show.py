@@ -97,13 +97,15 @@ def show(
         return
     from scaffold.cli.narration import Narrator
     from scaffold.odds.monitorability import Reading
+    from scaffold.trace.chain import as_written
 
     narrator, reading = Narrator(), Reading()
 
     def told() -> Iterator[tuple[Link, Told]]:
         for link in links:
             reading.take(link.event)
-            said = narrator.tell(link.event, link.content.body if link.content is not None else b"")
+            with as_written(link.event):
+                said = narrator.tell(link.event, link.content.body if link.content is not None else b"")
             if said is not None and wanted(link) and not (brief and said.tone == "quiet"):
                 yield link, said
 
@@ -112,7 +114,8 @@ def show(
     else:
         for link, said in told():
             event = link.event
-            clock = time.strftime("%H:%M:%S", time.localtime(event.at))
+            with as_written(event):
+                clock = time.strftime("%H:%M:%S", time.localtime(event.at))
             click.echo(f"{event.seq:>5}  {clock}  {plain(event.key) or '-':<8}  {_styled(said)}")
     click.echo(reading.found.sentence(), err=True)
 

@@ -21,6 +21,7 @@ from scaffold.projections.collector import Collector, resource
 from scaffold.projections.live import LiveExport, live_from_environment
 from scaffold.projections.overlays import Overlay
 from scaffold.projections.spans import Spans
+from scaffold.trace.chain import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -63,7 +64,9 @@ def _all_spans(
 ) -> Iterator[ReadableSpan]:
     waiting = deque(heads)
     for event, content in events:
-        yield from spans.feed(event, content)
+        with as_written(event):
+            done = list(spans.feed(event, content))
+        yield from done
         while waiting and waiting[0][0].seq <= event.seq:
             yield from spans.sign(*waiting.popleft())
     yield from spans.finish()

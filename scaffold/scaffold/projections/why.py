@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.errors import BadInput, nearest
-from scaffold.trace.chain import body_of
+from scaffold.trace.chain import as_written, body_of
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
@@ -115,12 +115,14 @@ def why(read: Read, which: str, *, most: int = 30) -> Why:
     """
     origins = _Origins()
     for link in read():
-        origins.follow(link)
+        with as_written(link.event):
+            origins.follow(link)
     key = origins.key_of(which)
     keys = origins.behind(key)
     telling = _Telling(key, origins.plan_of.get(key, ""), keys[:most])
     for link in read():
-        telling.follow(link)
+        with as_written(link.event):
+            telling.follow(link)
     found = telling.told()
     found.left_out = max(0, len(keys) - most)
     return found

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import re
 from binascii import hexlify, unhexlify
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -131,6 +133,23 @@ def withheld(record: Record) -> str:
 def body_of(content: Content | None) -> dict[str, Any]:
     """Return an event's content as JSON values; empty if there is none or it is withheld."""
     return _json.decode(content.body) if content is not None else {}
+
+
+@contextmanager
+def as_written(event: Event) -> Iterator[None]:
+    """Turn what fails in telling an event into damage: its chain fits, but this is not what is written in its kind.
+
+    Raises:
+        TraceDamaged: it failed.
+    """
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+        kind = event.__struct_config__.tag
+        raise errors.TraceDamaged(
+            f"line {event.seq} of the trace holds what is written with no {kind}: somebody made its chain anew",
+            event.seq,
+        ) from error
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):
