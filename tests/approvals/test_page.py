@@ -192,6 +192,7 @@ def test_the_list_says_what_each_question_is_and_who_has_a_say(office: Office, s
         told = client.get(path).json()
         assert (told["kind"], told["signs"], told["wants_key"]) == ("question", False, False)
         assert json.loads(told["shown"]["about"]) == ["the order"]
+        assert told["shown"]["form"] == "Answer with one whole number, and nothing else."
         answer = {"digest": told["digest"], "granted": True, "value": "7"}
         refused(client, path, {**answer, "value": "seven"}, 422, "not a whole number")
         assert client.post(path, json=answer).status_code == 200

@@ -178,6 +178,9 @@ def test_an_answer_that_cannot_be_read_is_told_and_may_be_given_anew(
     (folder / "ask.yaml").write_text(THINKING.replace("thinking", "choosing"))
     here("solve", "ask.yaml")
     name = waiting_id(here)
+    assert (
+        "Answer with exactly one of these, and nothing else: red, blue\n" in here("approvals", "show", "last", name).out
+    )
     assert here("approvals", "approve", "last", name, "--answer", "green").status == 0
     assert here("resume", "last").status == 6
     assert caplog.messages == [f"the answer 'green' to question {name} does not count: not one of red, blue"]

@@ -364,7 +364,8 @@ def test_a_fact_is_asked_of_the_user_and_read_as_what_was_wanted(
     agent = world.agent(planner, approvers=[user])
     waiting = agent.solve_sync(Task(prompt="x"))
     assert waiting.status == "waiting"
-    assert user.asked[0].detail == {"about": [{"known": 1}]}
+    assert user.asked[0].detail["about"] == [{"known": 1}]
+    assert ("form" in user.asked[0].detail) is (returns is not str)
     agent.resume_sync(waiting.run)
     assert told == [(value, ("answer:0",), False)] * 2
 

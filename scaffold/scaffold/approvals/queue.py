@@ -155,7 +155,11 @@ def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -
         digest=event.digest,
         expires=float("inf"),
         title=body.pop("title", WITHHELD),
-        detail={"about": body.get("about"), "returns": (body.get("asked") or [None] * 3)[2]},
+        detail={
+            "about": body.get("about"),
+            "form": body.get("form", ""),
+            "returns": (body.get("asked") or [None] * 3)[2],
+        },
         approvers=body.get("approvers", {}),
     )
 

@@ -51,6 +51,8 @@ def shown(question: Question) -> list[str]:
     if "error" in question.detail:
         lines.append(f"  its error message: {_in_part(line(question.detail['error']), question)}")
     lines += [f"  about {line(each)}" for each in question.detail.get("about") or ()]
+    if question.detail.get("form"):
+        lines.append(f"  {line(question.detail['form'])}")
     lines += [f"  reason: {sentence(reason)}" for reason in question.detail.get("reasons") or ()]
     if question.approvers and question.kind != "question":
         lines.append(f"  {', '.join(line(name) for name in question.approvers)} may approve")

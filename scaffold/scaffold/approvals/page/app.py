@@ -231,7 +231,7 @@ def _shown(detail: Mapping[str, Any]) -> dict[str, Any]:
         }
         for each in detail.get("calls") or []
     ]
-    told = {name: _text(detail[name], indent=2) for name in ("value", "error", "about") if name in detail}
+    told = {name: _text(detail[name], indent=2) for name in ("value", "error", "about", "form") if name in detail}
     return {"calls": calls, **told}
 
 

@@ -15,6 +15,7 @@ import msgspec
 from scaffold.errors import Stopped
 from scaffold.interfaces import Answer, AsksBeside, Question
 from scaffold.machinery.asking.answers import read_answer, recorded
+from scaffold.machinery.asking.prompts import wanted
 from scaffold.machinery.cancelling import is_from_within
 from scaffold.trace.answers import decided_by, stopped_by, why_not
 from scaffold.vocabulary import events as ev
@@ -161,14 +162,16 @@ class People:
         """
         progress = self._state.at(key)
         asked = progress.question
+        shown: dict[str, Any] = {"about": [unwrap(value) for value in move.about]}
+        if form := wanted(move.returns):
+            shown["form"] = form
         # The planner trusts this answer as the user's own: where people have keys, an unsigned file is not enough.
         approvers = self._oversight.approvers if any(self._oversight.approvers.values()) else {}
         if asked is None:
             what = question_asked(move)
             asked = ev.QuestionAsked(key=key, id=_name(self._recorder.claim.run, key, "question"), digest="")
-            about = [unwrap(value) for value in move.about]
             provenance = [provenance_of(value, history) for value in move.about]
-            content = {"asked": decode(what), "title": move.question, "about": about, "provenance": provenance}
+            content = {"asked": decode(what), "title": move.question, "provenance": provenance, **shown}
             if approvers:
                 content["approvers"] = approvers
             self._reach("question.asked:before")
@@ -183,7 +186,7 @@ class People:
                 digest=asked.digest,
                 expires=float("inf"),
                 title=move.question,
-                detail={"about": [unwrap(value) for value in move.about]},
+                detail=shown,
                 approvers=dict(approvers),
             ),
             lambda said: self._can_be_read(move.returns, said),

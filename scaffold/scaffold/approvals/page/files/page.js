@@ -225,6 +225,7 @@ function render(said) {
   if ("value" in shown) section("What it returned", element("pre", "call", shown.value));
   if ("error" in shown) section("Its error message", element("pre", "call", shown.error));
   if (detail.about && detail.about.length) section("About", element("pre", "call", shown.about));
+  if (detail.form) section("Form", element("pre", "call", shown.form));
   if (said.dossier.reason) section("Reason given by the planner", element("p", "", said.dossier.reason));
   if (said.dossier.change) section("Compared with " + said.dossier.change.since, difference(said.dossier.change.lines));
   section("Verdicts", ...said.dossier.verdicts.map(verdict));
