@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from pydantic import BaseModel
+
 
 def import_beside(name: str, base: Path) -> ModuleType:
     """Return a module of a task's folder, or else an installed one.
@@ -68,7 +70,10 @@ def _importing(base: Path, *inner: Path) -> Iterator[None]:
     finally:
         for place in places:
             sys.path.remove(place)
-        own.update({name: sys.modules[name] for name in sys.modules.keys() - known if _lies_in(places, name)})
+        new = {name: sys.modules[name] for name in sys.modules.keys() - known if _lies_in(places, name)}
+        own.update(new)
+        for module in new.values():
+            _complete(module)
         sys.modules.update(hidden)  # for what its own code imports, or looks up there, while it runs
         # What two folders have is in neither's place: an import that runs later fails, rather than find the other's.
         for top in {_top(name) for name in own} & {_top(name) for name, _ in others}:
@@ -84,3 +89,10 @@ def _lies_in(places: list[str], name: str) -> bool:
     module, top = sys.modules[name], _top(name)
     file = getattr(module, "__file__", None) or next(iter(getattr(module, "__path__", ())), "")
     return any(f"{file}/".startswith((f"{place}/{top}.", f"{place}/{top}/")) for place in places)
+
+
+def _complete(module: ModuleType) -> None:
+    """Have pydantic resolve a module's annotations now: later it may no longer stand under its name."""
+    for each in list(vars(module).values()):
+        if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__:
+            each.model_rebuild(raise_errors=False)

@@ -209,6 +209,16 @@ def test_modules_that_two_tasks_import_under_one_name_are_each_their_own(tmp_pat
         registry.from_file("mine:WORD", tmp_path)
 
 
+def test_models_that_name_later_ones_are_each_tasks_own(tmp_path: Path) -> None:
+    """Pydantic looks a name up in its module when it is first needed: by then another task may have one so called."""
+    model = "class Outer(BaseModel):\n    inner: 'Inner'\nclass Inner(BaseModel):\n    word: str = "
+    for each in ("1", "2"):
+        (tmp_path / each / "models_beside").mkdir(parents=True)
+        (tmp_path / each / "models_beside/__init__.py").write_text(f"from pydantic import BaseModel\n{model}'{each}'\n")
+    models = [registry.from_file("models_beside:Outer", tmp_path / each) for each in ("1", "2")]
+    assert [model.model_validate({"inner": {}}).inner.word for model in models] == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("reference", "said"),
     [
