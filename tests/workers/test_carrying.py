@@ -146,6 +146,59 @@ def test_a_run_that_waits_for_a_person_is_looked_at_until_they_have_answered(off
     assert len(EffectLedger(office.folder / "effects").lines()) == 1
 
 
+_ASKED_FOR_A_MOMENT = """
+policy: policy.yaml
+oversight: {unmonitored: true, approval_timeout_s: 1}
+"""
+_ASKS_TWICE = """
+from scaffold import Planning, Task, act, ask
+
+
+def pays(task: Task) -> Planning[str]:
+    yield from ask("Now?", returns=str)
+    yield from ask("Really?", returns=str)
+    yield from act("pay", {"invoice": task.inputs["invoice"]})
+    return "done"
+"""
+
+
+def test_what_was_answered_before_does_not_wake_a_run_that_waits_again(office: Office) -> None:
+    """Its inbox still holds the first answer: nothing is written until there is one to the second question."""
+    (office.folder / "planner.py").write_text(_ASKS_TWICE, encoding="utf-8")
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        assert (await carrier.carry(run) or 0.0) > 0.0
+        for _ in range(2):
+            (asked,) = await asyncio.to_thread(waiting, journal, run)
+            before = await _size(journal, run)
+            assert (await carrier.carry(run) or 0.0) > 0.0
+            assert await _size(journal, run) == before
+            await journal.post(run, answer_to(asked, granted=True, value="yes", by="ann"))
+            await carrier.carry(run)
+        assert journal.archive.over([run]) == {run: "solved"}
+
+    carried(office, work)
+    assert len(EffectLedger(office.folder / "effects").lines()) == 1
+
+
+def test_a_run_goes_on_once_it_is_too_late_to_approve(office: Office) -> None:
+    """Nobody resumes what workers carry: they do, and the planner hears that nobody answered."""
+    task = office.folder / "task.yaml"
+    said = task.read_text(encoding="utf-8").replace("oversight: {unmonitored: true}", _ASKED_FOR_A_MOMENT)
+    task.write_text(said, encoding="utf-8")
+    policy = "actions: {pay: {decision: escalate, because: it is money}}"
+    (office.folder / "policy.yaml").write_text(policy, encoding="utf-8")
+
+    async def work(journal: PostgresJournal, carrier: Carrier, run: str) -> None:
+        assert (await carrier.carry(run) or 0.0) > 0.0
+        (asked,) = await asyncio.to_thread(waiting, journal, run)
+        await asyncio.sleep(max(0.0, asked.question.expires - time.time()))
+        assert await carrier.carry(run) is None
+        assert journal.archive.over([run]) == {run: "stopped"}
+
+    carried(office, work)
+
+
 def test_a_run_that_another_holds_is_left_alone_and_looked_at_again(office: Office) -> None:
     """It is put off for as long as the worker was told to, and goes on once it is free."""
 

@@ -13,15 +13,17 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from scaffold import taskfile
+from scaffold.approvals.queue import waiting
 from scaffold.assembly import read_start
 from scaffold.errors import JournalFailed, RunHeld, ScaffoldError, UnknownRun
+from scaffold.interfaces import Surroundings
 from scaffold.trace.folders import last_event
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
 
 if TYPE_CHECKING:
     from scaffold.agent import Scaffold
-    from scaffold.interfaces import KeptRuns
+    from scaffold.interfaces import Clock, KeptRuns
 
 Carry = Callable[[str, int], Awaitable[float | None]]
 """Goes on with a run, which was put off so often already; gives in how many seconds to hand it out again, or None."""
@@ -48,6 +50,7 @@ class Carrier:
         self._journal = journal
         self._held = held
         self._outside = outside
+        self._clock: Clock = outside.get("surroundings", Surroundings()).clock
         self._shared = taskfile.Shared()
         self._agents: OrderedDict[bytes, Scaffold] = OrderedDict()
         self._used: dict[int, int] = {}
@@ -102,7 +105,7 @@ class Carrier:
             if isinstance(last, ev.Paused):
                 if _is_spent(last):
                     return None
-                if last.status == "waiting" and not await asyncio.to_thread(self._journal.inbox, run):
+                if last.status == "waiting" and not await asyncio.to_thread(self._can_go_on, run):
                     return _LOOK_S
             return await self._go_on(run, pause)
         except UnknownRun:
@@ -120,6 +123,11 @@ class Carrier:
 
     def _last(self, run: str) -> ev.Event | None:
         return last_event(self._journal.folder(run, brief=True))
+
+    def _can_go_on(self, run: str) -> bool:
+        """Whether one of the questions that a run waits for is settled, or can no longer be; a stopped run has none."""
+        open_ones, now = waiting(self._journal, run), self._clock.now()
+        return not open_ones or any(each.settled or each.question.expires <= now for each in open_ones)
 
     async def _go_on(self, run: str, pause: float) -> float | None:
         agent = await self._agent_of(run)

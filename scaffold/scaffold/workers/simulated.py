@@ -33,6 +33,7 @@ from scaffold.workers.remote import Delivery, Remote
 
 if TYPE_CHECKING:
     from scaffold.agent import Scaffold
+    from scaffold.interfaces import Surroundings
     from scaffold.testing.simulated_world import World
     from scaffold.vocabulary.outcome import Outcome
     from scaffold.workers.carrying import Carry
@@ -118,8 +119,8 @@ class SimulatedEngine:
 class _Carrier(Carrier):
     """Continues runs of one agent, which no file describes."""
 
-    def __init__(self, journal: Any, agent: Scaffold) -> None:
-        super().__init__(journal, held=LEASE_S / 3)
+    def __init__(self, journal: Any, agent: Scaffold, surroundings: Surroundings) -> None:
+        super().__init__(journal, held=LEASE_S / 3, surroundings=surroundings)
         self._agents[b"the only one"] = agent
 
     async def _agent_of(self, run: str) -> Scaffold:
@@ -165,7 +166,7 @@ class Fleet:
 
     async def _work(self, process: Process) -> None:
         journal = self.database.journal(lease=LEASE_S)
-        carrier = _Carrier(journal, self.setting.agent(journal, people=False))
+        carrier = _Carrier(journal, self.setting.agent(journal, people=False), self.world.surroundings())
         async with journal:
             working = asyncio.ensure_future(self.engine.work(carrier.carry, at_once=2, heartbeat=LEASE_S, drain=False))
             leaving = asyncio.ensure_future(self._leaving[process].wait())
