@@ -108,6 +108,23 @@ def test_runs_that_wait_at_one_time_are_synced_beside_one_another(disk: Disk, tm
     assert disk.most_at_once == 16
 
 
+def test_a_run_does_not_wait_for_the_slow_sync_of_another(disk: Disk, tmp_path: Path) -> None:
+    """What comes while a sync takes long is before the disk beside it, and not after it."""
+
+    async def work() -> None:
+        journal = FileJournal(tmp_path)
+        claims = await begun(journal, 2)
+        disk.open.clear()
+        waiting = []
+        for number, claim in enumerate(claims, 1):
+            waiting.append(asyncio.ensure_future(journal.append(claim, Writing().notes(1), durable=True)))
+            await disk.reached(number)
+        disk.open.set()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(work())
+
+
 def test_nobody_is_told_before_it_is_on_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever the disk takes for each file, and whoever else appends meanwhile, durably or not."""
     source = random.Random(9)
@@ -216,3 +233,68 @@ def test_a_quick_disk_is_not_handed_to_a_thread_and_a_slow_one_does_not_hold_up_
     assert loop not in asyncio.run(syncs(Disk(lambda: 0.002), tmp_path / "slow"))
     # On a busy machine even nothing may seem slow; so it is asked until it was quick.
     assert any(loop in asyncio.run(syncs(Disk(), tmp_path / f"quick{number}")) for number in range(50))
+
+
+class NoMore(threading.Thread):
+    """A thread that the system refuses to start if it is to sync."""
+
+    def start(self) -> None:
+        """Start it, or say why not."""
+        if self.name == "scaffold-sync":
+            raise RuntimeError("can't start new thread")
+        super().start()
+
+
+def test_where_the_system_has_no_thread_left_the_loop_syncs_and_later_threads_do_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As in a container with few processes: nothing waits for a thread that was never started."""
+    disk = Disk(lambda: 0.001)
+    monkeypatch.setattr("scaffold.trace.files.Syncing", lambda: Syncing(disk.fsync))
+    monkeypatch.setattr("scaffold.trace.syncing._threads", [])  # as in a new process
+
+    async def work() -> None:
+        journal, writing = FileJournal(tmp_path), Writing()
+        with monkeypatch.context() as few:
+            few.setattr(threading, "Thread", NoMore)
+            (claim,) = await begun(journal, 1)
+            for _ in range(40):  # more than there ever are threads
+                await journal.append(claim, writing.notes(1), durable=True)
+        assert disk.threads == {threading.get_ident()}
+        said = size_of(journal, "r0")
+        assert disk.safe[said.st_ino] == said.st_size
+        async with asyncio.timeout(_PATIENCE_S):
+            await journal.append(claim, writing.notes(1), durable=True)
+        assert len(disk.threads) == 2
+        await journal.release(claim)
+
+    asyncio.run(work())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks for open files in /proc")
+def test_a_sync_that_is_over_after_its_loop_closes_its_files(disk: Disk, tmp_path: Path) -> None:
+    """Else a program that runs one loop after another, on a disk that hangs, would keep a run's files and its lock."""
+
+    def are_open() -> bool:
+        spine = str(tmp_path / "r0" / SPINE)
+        return any(os.path.realpath(each) == spine for each in Path("/proc/self/fd").iterdir())
+
+    async def work() -> None:
+        journal = FileJournal(tmp_path)
+        (claim,) = await begun(journal, 1)
+        disk.open.clear()
+        waiting = asyncio.ensure_future(journal.append(claim, Writing().notes(1), durable=True))
+        await disk.reached(1)
+        releasing = asyncio.ensure_future(journal.release(claim))
+        await asyncio.sleep(0)
+        for each in (waiting, releasing):
+            each.cancel()
+        await asyncio.gather(waiting, releasing, return_exceptions=True)
+
+    asyncio.run(work())
+    assert are_open()
+    disk.open.set()
+    until = time.monotonic() + _PATIENCE_S
+    while are_open() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not are_open()
