@@ -139,6 +139,28 @@ def test_a_task_input_is_tainted_when_the_task_says_so() -> None:
         task.input("nam")
 
 
+def test_an_input_of_a_part_comes_from_where_it_came_from() -> None:
+    """Also in a part of the part; what is given bare is not trusted, unless it is the whole's own."""
+    whole = Task(prompt="x", inputs={"mail": ["hi"], "depth": 7}, untrusted=("mail",))
+    read = Reference("an account", Provenance(("step:0",), tainted=True))
+    known = Reference("a name", Provenance(("answer:1",)))
+    given = {"read": read, "known": known, "bare": "an account", "depth": whole.inputs["depth"]}
+    part = whole.part(whole.request, inputs=given)
+    for each in (part, part.part(known)):
+        assert {name: each.input(name).value for name in each.inputs} == {
+            "read": "an account",
+            "known": "a name",
+            "bare": "an account",
+            "depth": 7,
+        }
+        assert [each.input(name).provenance for name in ("read", "known")] == [read.provenance, known.provenance]
+        assert each.input("bare").provenance.tainted
+        assert each.input("depth").provenance == Provenance(("input:depth",))
+        assert each.untrusted == ("read", "bare")
+    doubted = whole.part(known, inputs={"known": known}, untrusted=("known",))
+    assert doubted.input("known").provenance == Provenance(("answer:1",), tainted=True)
+
+
 def test_branches_have_histories_of_their_own_joined_on_return() -> None:
     """What one branch is told taints no sibling, begun or not; after the join it taints the parent."""
     seen: dict[str, bool] = {}

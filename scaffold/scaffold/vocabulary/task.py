@@ -6,6 +6,7 @@ together with the whole, and defaults that are not validated.
 
 import re
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
@@ -309,6 +310,7 @@ class Task(_Strict):
 
     _tools: "tuple[ActionSpec, ...]" = PrivateAttr(default=())
     _asked: Reference[str] | None = PrivateAttr(default=None)
+    _given: dict[str, Reference[Any]] = PrivateAttr(default={})
 
     @field_validator("answer")
     @classmethod
@@ -346,16 +348,32 @@ class Task(_Strict):
         known._tools = tools  # noqa: SLF001 - its own kind, just copied
         return known
 
-    def part(self, request: Reference[str], **changes: Any) -> "Task":
+    def part(self, request: Reference[str], *, inputs: Mapping[str, Any] | None = None, **changes: Any) -> "Task":
         """Return a smaller task within this one, for another planner to solve by `yield from`.
 
         Args:
             request: what is asked; it keeps its provenance.
+            inputs: what it is given instead of this task's inputs. References keep their provenance; another value is
+                untrusted, since it may have been made from anything.
             changes: other fields that differ, such as `answer`.
         """
+        given = self._given
+        if inputs is not None:
+            given = {name: self._as_input(name, each) for name, each in inputs.items()}
+            for name in given.keys() & set(changes.get("untrusted", ())):
+                given[name] = Reference(given[name].value, given[name].provenance | Provenance(tainted=True))
+            changes["inputs"] = {name: each.value for name, each in given.items()}
+            changes["untrusted"] = tuple(name for name, each in given.items() if each.provenance.tainted)
         part = Task.model_validate({**dict(self), **changes, "prompt": request.value})
-        part._tools, part._asked = self._tools, request  # noqa: SLF001 - as above
+        part._tools, part._asked, part._given = self._tools, request, given  # noqa: SLF001 - as above
         return part
+
+    def _as_input(self, name: str, value: Any) -> Reference[Any]:
+        if isinstance(value, Reference):
+            return value
+        if name in self.inputs and value is self.inputs[name]:
+            return self.input(name)
+        return Reference(value, Provenance(tainted=True))
 
     @property
     def request(self) -> Reference[str]:
@@ -368,4 +386,6 @@ class Task(_Strict):
         """Refer to an input with its provenance."""
         if name not in self.inputs:
             raise KeyError(f"the task has no input {name!r}; its inputs are {sorted(self.inputs)}")
+        if name in self._given:
+            return self._given[name]
         return Reference(self.inputs[name], Provenance((f"input:{name}",), name in self.untrusted))
