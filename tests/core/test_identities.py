@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from base64 import b64encode
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -686,6 +687,22 @@ def test_an_index_is_not_made_from_traces_that_cannot_be_read(folder: Folder) ->
     assert f"move {folder.root / first.run} away" in said.answer
 
 
+def test_an_index_of_encrypted_runs_is_made_with_their_key_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it nobody can tell what they acted on: nothing is done, and the variable is named."""
+    monkeypatch.setenv("SCAFFOLD_CONTENT_KEY", b64encode(bytes(32)).decode())
+    first = folder.solve()
+    for each in folder.root.glob(f"{INDEX}*"):
+        each.unlink()
+    with monkeypatch.context() as without:
+        without.delenv("SCAFFOLD_CONTENT_KEY")
+        said = folder.solve()
+    assert f"cannot tell what run {first.run} did: the content is encrypted, and $SCAFFOLD_CONTENT_KEY" in said.answer
+    assert f"it was already done, by run {first.run} at 0" in folder.solve().answer
+    assert folder.paid == ["i1"]
+
+
 def test_what_came_to_the_folder_without_the_index_counts(folder: Folder, tmp_path: Path) -> None:
     """Runs that were copied from another folder; those of which an index from a backup knows nothing, or too little."""
 
@@ -788,6 +805,28 @@ def test_trials_of_the_same_thing_are_kept_apart(folder: Folder) -> None:
     """A journal of trials lets each run pay, as evaluations do."""
     for _ in range(2):
         assert folder.solve(journal=FileJournal(folder.root, apart=True)).status == "solved"
+    assert folder.paid == ["i1", "i1"]
+
+
+class Plain:
+    """A journal that can do what every journal can, and nothing else."""
+
+    def __init__(self, journal: FileJournal) -> None:
+        for name in ("claim", "release", "append", "read", "sign", "post", "inbox", "location"):
+            setattr(self, name, getattr(journal, name))
+
+
+def test_a_journal_that_holds_no_identities_leaves_each_run_its_own(folder: Folder) -> None:
+    """Within a run nothing is done twice, and what has failed may be tried again; other runs nobody knows of."""
+
+    def thrice(task: Task) -> Planning[str]:
+        for folder.how in ("not", "", ""):
+            yield from doing("pay", invoice="i1")(task)
+        return "tried"
+
+    for _ in range(2):
+        outcome = folder.solve(thrice, journal=Plain(folder.journal))
+        assert [each.status for each in outcome.actions] == ["failed", "performed", "refused"]
     assert folder.paid == ["i1", "i1"]
 
 
