@@ -228,6 +228,23 @@ def test_a_damaged_compressed_file_is_found(tmp_path: Path, agent: Callable[...,
             list(links(folder))
 
 
+@pytest.mark.parametrize("name", [CONTENT, "content.000000000009.jsonl", "content.000000000009.jsonl.gz"])
+def test_a_pipe_in_the_place_of_content_keeps_nobody_waiting(
+    journal: FileJournal, agent: Callable[..., Scaffold], name: str
+) -> None:
+    """Whoever can write to the run's folder could stop all that read it: it is an alteration instead."""
+    folder = journal.folder(agent().solve_sync(Task(prompt="Pay")).run)
+    (folder / CONTENT).unlink()
+    os.mkfifo(folder / name)
+    found = verify_run(folder)
+    assert found.state == "content altered"
+    assert "not a regular file" in found.sentence()
+    with pytest.raises(JournalFailed, match=r"cannot prune .*: not a regular file"):
+        prune_mentions(folder, ["Zoe"])
+    with pytest.raises((JournalFailed, OSError), match="not a regular file"):
+        list(links(folder))
+
+
 # --- redaction
 
 

@@ -10,8 +10,10 @@ compressing leaves both forms; then the plain one counts.
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
+import stat
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -108,9 +110,14 @@ def _compress(part: Path) -> int:
 
 
 def open_part(path: Path) -> BinaryIO:
-    """Open one part, compressed or not; a full one may have been compressed since it was listed."""
+    """Open one part, compressed or not; a full one may have been compressed since it was listed.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file: a pipe would never end.
+    """
     if path.suffix != _GZ:
         try:
+            _check_regular(path)
             return path.open("rb")
         except FileNotFoundError:
             if not _number(path.name):
@@ -118,8 +125,15 @@ def open_part(path: Path) -> BinaryIO:
             path = path.with_name(path.name + _GZ)
     import gzip
 
+    _check_regular(path)
+
     # GzipFile splits lines in Python; a BufferedReader does so in C, in half the time.
     return io.BufferedReader(cast("io.RawIOBase", gzip.open(path, "rb")), _BUFFER)
+
+
+def _check_regular(path: Path) -> None:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
@@ -165,7 +179,7 @@ def _standing(folder: Path) -> tuple[list[Path], BinaryIO | None]:
     while True:
         newest: BinaryIO | None = None
         with contextlib.suppress(FileNotFoundError):
-            newest = (folder / CONTENT).open("rb")
+            newest = open_part(folder / CONTENT)
         full = parts_of(folder)
         try:
             now = (folder / CONTENT).stat().st_ino
