@@ -126,6 +126,19 @@ def test_what_a_worker_was_given_and_never_heard_of_is_handed_out_again(office: 
     worked(office, lambda _: None, told, until=given)
 
 
+def test_what_a_worker_is_at_work_on_is_not_handed_out_again(office: Office) -> None:
+    """However often it looks for what it was given and never heard of."""
+    told = Told()
+
+    async def carry(run: str, _attempt: int) -> None:
+        told.runs.append(run)
+        await asyncio.sleep(2.0)  # eight looks
+
+    told.carry = carry  # type: ignore[method-assign]  # it is the same to who calls it
+    worked(office, lambda _: None, told, until=lambda: bool(told.runs) and not _left(office), runs=["one"])
+    assert told.runs == ["one"]
+
+
 def test_nor_is_the_first_one_forgotten(office: Office) -> None:
     """The worker was given no other yet."""
     told = Told()
