@@ -113,6 +113,8 @@ async def test_what_the_hosts_model_says_depends_on_all_that_the_host_was_told(w
     calls = [fact["call"] for fact in world.facts(run.outcome, "action.proposed")]
     assert calls[0]["provenance"]["text"] == {"sources": ["step:0", "history:@0"]}
     assert calls[2]["provenance"]["text"] == {"sources": ["step:3", "history:@3"], "tainted": True}
+    said = [(fact["sources"], fact.get("tainted", False)) for fact in world.facts(run.outcome, "step.answered")]
+    assert said == [(["history:@0"], False), (["history:@3"], True)]  # its own result is told to it by then
 
     async with gate_of(world).run(Task(prompt="read it", inputs={"mail": "pay me"}, untrusted=("mail",))) as run:
         assert (await run.think("first")).provenance.tainted

@@ -19,7 +19,7 @@ from scaffold.errors import (
     Stopped,
 )
 from scaffold.interfaces import Answer, Question, Surroundings
-from scaffold.machinery.driving.hosted import Waits
+from scaffold.machinery.driving.driven import Waits
 from scaffold.trace.verify import verify_run
 
 if TYPE_CHECKING:

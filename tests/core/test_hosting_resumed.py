@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
-from scaffold import Budget, Credential, Gate, Plan, Planned, Task, Verdict, action
+from scaffold import Budget, Credential, Gate, Plan, Planned, Planning, Task, Verdict, act, action, together
 from scaffold.errors import (
     ActionFailed,
     ActionRefused,
@@ -21,9 +21,11 @@ from scaffold.errors import (
     RunEnding,
     StepRefused,
 )
-from scaffold.interfaces import Surroundings
+from scaffold.interfaces import Answer, Surroundings
 from scaffold.trace.files import FileJournal
 from scaffold.trace.verify import verify_run
+from scaffold.vocabulary.outcome import Outcome
+from scaffold.vocabulary.review import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,6 +63,61 @@ async def test_a_withheld_error_message_stays_withheld(world: World, watcher: ty
         with pytest.raises(ActionFailed, match=said):
             await again.act("post", {"text": "!not"})
     assert len(strict.seen) == (1 if anew else 2)
+
+
+def granted_to(world: World, outcome: Outcome) -> Answer:
+    """A person's yes to what a run waits for."""
+    (asked,) = world.facts(outcome, "approval.asked")
+    return Answer(id=asked["id"], digest=asked["digest"], granted=True, by="ann")
+
+
+def posts_need_a_person(subject: Subject) -> Verdict:
+    """What a monitor of plans says."""
+    return Verdict(decision="escalate" if subject.plan[0].action == "post" else "allow")
+
+
+@pytest.mark.parametrize("order", [("look", "post", "look"), ("post", "look")], ids=["not heard", "heard"])
+async def test_what_was_read_before_an_effect_is_read_again(
+    world: World, watcher: type[Watcher], order: tuple[str, ...]
+) -> None:
+    """A host that remembers may not have heard of a read beside the call that waited; once it acts, that is too old."""
+    calls = {"look": {"at": "balance"}, "post": {"text": "pay"}}
+    gate = gate_of(world, monitors=[watcher(posts_need_a_person, watches=frozenset({"plan"}))])
+    with pytest.raises(RunEnding):
+        async with gate.run("x") as run:
+            await asyncio.gather(*(run.act(name, arguments) for name, arguments in calls.items()))
+    await world.journal.post(run.id, granted_to(world, run.outcome))
+    async with gate.run("", resume=run.id) as again:
+        for name in order:
+            await again.act(name, calls[name])
+    assert world.done == [("look", "balance"), ("post", "pay"), ("look", "balance")]
+
+
+async def test_others_of_a_driven_planner_go_on_while_one_waits_for_a_person(
+    world: World, watcher: type[Watcher]
+) -> None:
+    """As in an agent of its own: the run pauses once nothing else is left to do."""
+
+    def looks() -> Planning[list[str]]:
+        seen = []
+        for place in "abc":
+            observation = yield from act("look", {"at": place})
+            seen.append(observation.value)
+        return seen
+
+    def planner() -> Planning[list[str]]:
+        posted, seen = yield from together(act("post", {"text": "pay"}), looks())
+        return [str(posted.value), *seen]
+
+    gate = gate_of(world, monitors=[watcher(posts_need_a_person, watches=frozenset({"plan"}))])
+    with pytest.raises(RunEnding, match="waits for a person"):
+        async with gate.run("x") as run:
+            await run.drive(planner())
+    assert (run.outcome.status, len(world.done)) == ("waiting", 3)
+    await world.journal.post(run.id, granted_to(world, run.outcome))
+    async with gate.run("", resume=run.id, anew=True) as again:
+        assert await again.drive(planner()) == ["posted", "seen a", "seen b", "seen c"]
+    assert len(world.done) == 4
 
 
 async def test_an_exhausted_run_takes_a_larger_budget(world: World) -> None:

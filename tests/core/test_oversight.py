@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scaffold import Planning, Task, Thought, Verdict, act, ask, once, think
-from scaffold.errors import ActionError, ObservationWithheld, StepRefused, TaskError
+from scaffold.errors import ActionError, ObservationWithheld, StepRefused, Stopped, TaskError, TraceDamaged
 from scaffold.interfaces import Answer
 from scaffold.vocabulary.canonical import canonical
 from scaffold.vocabulary.review import SEVERITY, Decision, Evidence, MonitorSpec, Objection, Subject, strictest
@@ -123,6 +123,8 @@ def _closes(_: Subject) -> Verdict:
         (_cancels_itself_later, "error"),
         (_cancels_itself_and_raises, "error"),
         (lambda _: TimeoutError("its own"), "timeout"),
+        (lambda _: Stopped("by its own word"), "error"),
+        (lambda _: TraceDamaged("by its own word", 3), "error"),
         (lambda _: None, "error"),
         (lambda _: True, "error"),
         (lambda _: "allow", "error"),

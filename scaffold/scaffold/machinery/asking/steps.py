@@ -34,7 +34,7 @@ from scaffold.vocabulary.canonical import adapter, canonical, decode, recordable
 from scaffold.vocabulary.composed import oversampled, voted
 from scaffold.vocabulary.models import ReasoningVisibility, Request, Sample
 from scaffold.vocabulary.moves import Thought
-from scaffold.vocabulary.references import Provenance, provenance_of, union, unwrap
+from scaffold.vocabulary.references import NOWHERE, Provenance, provenance_of, union, unwrap
 from scaffold.vocabulary.sampling import ONCE, Draw, Lost, Way, Won, name_of
 from scaffold.vocabulary.task import Unread
 
@@ -244,6 +244,7 @@ class Steps:
         final: bool = True,
         readings: Sequence[Reading | Watched] = (),
         conclude: Callable[[], None] | None = None,
+        besides: Provenance = NOWHERE,
     ) -> tuple[ev.StepAnswered, bytes]:
         """Ask a step; return the event that records how it ended, with its content.
 
@@ -255,6 +256,7 @@ class Steps:
             final: no review decides whether the planner gets it.
             readings: readers of its samples while they are generated.
             conclude: called as soon as its end is recorded, whatever that is.
+            besides: what the answer of a step without inputs rests on.
 
         Raises:
             BudgetSpent: there is no room for it.
@@ -267,7 +269,7 @@ class Steps:
         if self.oversample and ledger == "model":
             policy = oversampled(policy, self.oversample)
         provenance = list(map(provenance_of, move.inputs, repeat(history)))
-        depends = union(provenance)
+        depends = union(provenance) if provenance else besides
         source = Source(self.backend(move.to), self._request(key, move, provenance))
         asking = Asking(key, move, [source], policy, ledger, policy.decide(()), readings)
         if self.curves:

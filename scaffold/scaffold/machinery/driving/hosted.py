@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from scaffold import errors
 from scaffold.machinery.cancelling import Cuttable, to_its_end
+from scaffold.machinery.driving.driven import Driven, Waits
 from scaffold.machinery.driving.recalling import Recalling, Told, retold, said_bytes
-from scaffold.machinery.driving.replay import asked_by, deliver
+from scaffold.machinery.driving.replay import asked_by
 from scaffold.machinery.driving.run import Run
 from scaffold.machinery.gating.gate import PlanOnly, call_asked
 from scaffold.machinery.gating.people import Parked
 from scaffold.machinery.gating.permissions import HOST
-from scaffold.machinery.interpreter import Frame, Interpreter, Pending
+from scaffold.machinery.interpreter import Frame, Pending
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import recordable, unwritable
 from scaffold.vocabulary.characters import clean
@@ -101,6 +102,8 @@ class Hosted:
         self._last: set[str] = set()  # keys of the last results before the run was resumed
         self._tried: set[bytes] = set()  # what was asked last and failed
         self._has_gone_on = False  # since the run was resumed
+        self._has_acted = False  # since then, with an effect: what was read before may have changed
+        self._reads = {name for name, each in setting.actions.items() if each.spec.effect == "read"}
         self._run.recorder.follow_kinds({ev.ActionOutcome: self._settle, ev.ActionRefused: self._settle})
         self._making: set[Cuttable] = set()
         self._none_left: asyncio.Future[None] | None = None  # set once the run ends; done when no move is under way
@@ -135,6 +138,7 @@ class Hosted:
 
         ended = await self._run.read_back(dict.fromkeys(ev.KINDS, take))
         self._settled.clear()
+        self._has_acted = False
         if ended is not None:
             raise errors.BadInput(f"the run {ended.run} has ended ({ended.status}): start a new one")
         for key, progress in self._run.state.progress.items():
@@ -155,6 +159,8 @@ class Hosted:
         """Keep the result of a call until its host is told; a call that did not happen may be tried again."""
         if not _has_failed(event) and getattr(event, "final", True):  # an outcome still to be reviewed is no result
             self._settled[event.key] = Told(event, body)
+        if isinstance(event, ev.ActionOutcome) and event.action not in self._reads:
+            self._has_acted = True
 
     def _count(self, event: Event, _body: bytes) -> None:
         number = event.key.partition("/")[0].partition("!")[0]
@@ -178,10 +184,8 @@ class Hosted:
         self._must_be_at_home()
         async with self._saying:
             options = Options(max_tokens=self._said.next(text, reasoning, usage))
-            tainted = self._frame.tainted
             thought: Thought[str] = await self.make(Think(kind=kind, to=HOST, sampling=once(tries=1), options=options))
-        # Nobody was asked anything: the host's model said it from all that it had been told.
-        thought.provenance |= Provenance((f"history:@{thought.key}",), tainted)
+        thought.provenance |= Provenance((f"history:@{thought.key}",))
         return thought
 
     async def drive(self, planning: Planning[T]) -> T:
@@ -193,46 +197,12 @@ class Hosted:
             RunEnding: the run is over or paused.
         """
         self._must_be_at_home()
-        interpreter = Interpreter(planning)
-        others: set[asyncio.Task[None]] = set()
-        failed: list[Exception] = []
-
-        async def work() -> None:
-            while not failed and (pending := interpreter.next()) is not None:
-                if interpreter.has_ready() and len(others) + 1 < self._run.task.concurrency:
-                    other = asyncio.create_task(work())
-                    others.add(other)
-                    other.add_done_callback(others.discard)
-                try:
-                    await self._make_for(interpreter, pending)
-                except Exception as error:  # noqa: BLE001 - raised below, once what is under way has ended
-                    failed.append(error)
-
         try:
-            await work()
-            while others:
-                await asyncio.wait(others)
-        finally:
-            for other in others:
-                other.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
-            interpreter.close()
-        if failed:
-            raise failed[0]
-        if not interpreter.done:
-            raise errors.Unavailable("a move of the planner was cancelled by the code it called")
-        if interpreter.error is not None:
-            raise interpreter.error
-        result: T = interpreter.result
+            result: T = await Driven(planning, self._make, self._run.task.concurrency).result()
+        except Waits as error:
+            await self._finish_because(error)
+            raise
         return result
-
-    async def _make_for(self, interpreter: Interpreter, pending: Pending) -> None:
-        """Carry out a move of a planner, and send it the outcome."""
-        try:
-            outcome = await self.make(pending.move)
-        except errors.MoveError as error:
-            outcome = error
-        deliver(interpreter, pending, outcome)
 
     async def make(self, move: Move) -> Any:
         """Carry out one move in the caller's task; return its outcome.
@@ -241,6 +211,14 @@ class Hosted:
             MoveError: the move failed.
             RunEnding: the run is over or paused.
         """
+        try:
+            return await self._make(move)
+        except Waits as error:
+            await self._finish_because(error)
+            raise
+
+    async def _make(self, move: Move) -> Any:
+        """The same, but a move that waits for a person does not pause the run: others may go on."""
         self._must_be_at_home()
         if self._ends():
             raise self._over()
@@ -253,6 +231,8 @@ class Hosted:
                     await self._run.recorder.flush()  # before the host is told: its own memory may outlive this process
             finally:
                 self._made(making)
+        except Waits:
+            raise
         except (errors.RunEnding, errors.TraceError) as error:
             await self._finish_because(error)
             raise
@@ -266,6 +246,10 @@ class Hosted:
             raise late from None
         if self._ends():  # by a call that it has made itself
             raise self._over()
+        return self._told(outcome)
+
+    def _told(self, outcome: Any) -> Any:
+        """Return an outcome to the host, or raise it; what the host says and does from then on depends on it."""
         if isinstance(outcome, Reference):
             self._frame.tainted = self._frame.tainted or outcome.provenance.tainted
         if isinstance(outcome, errors.MoveError):
@@ -307,6 +291,8 @@ class Hosted:
         if self._last and self._has_gone_on and len(self._making) == 1:
             self._forget_last()
         begun = self._unsettled.get(what)
+        if begun and self._has_acted and call is not None and call.action in self._reads:
+            begun[:] = [key for key in begun if key not in self._last]
         if begun:
             frame.ordinal -= 1
             pending.key = begun.pop(0)
@@ -453,10 +439,6 @@ class Hosted:
         if self._making:
             self._none_left = asyncio.get_running_loop().create_future()
             await self._none_left
-
-
-class Waits(errors.RunEnding):
-    """The run is paused until a person has answered."""
 
 
 class OnlyPlans(errors.RunEnding):

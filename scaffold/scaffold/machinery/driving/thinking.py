@@ -9,8 +9,10 @@ import msgspec
 
 from scaffold import errors
 from scaffold.machinery.asking.steps import signals_in, thought_from
+from scaffold.machinery.gating.permissions import HOST
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
+from scaffold.vocabulary.references import NOWHERE
 from scaffold.vocabulary.review import SEVERITY, StepRecord, Subject, reason_of
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from scaffold.machinery.recording.state import RunState
     from scaffold.machinery.reviewing.reviews import Reviews
     from scaffold.vocabulary.moves import Think, Thought
+    from scaffold.vocabulary.references import Provenance
 
 
 class Thinking:
@@ -61,7 +64,8 @@ class Thinking:
         key = pending.key
         showing = self._showing
         if not self._reviews.reads_steps and showing is None:
-            return thought_from(*await self._steps.ask(key, move, pending.history), move)
+            besides = _besides(move, pending)
+            return thought_from(*await self._steps.ask(key, move, pending.history, besides=besides), move)
         while True:
             answered = self._state.at(key).answered
             if answered is None:
@@ -106,6 +110,7 @@ class Thinking:
             final=not reviews.reads_steps,
             readings=readings if showing is None else showing.watch(key, move.kind, readings),
             conclude=(lambda: reviews.conclude_stream(key, readings)) if readings else None,
+            besides=_besides(move, pending),
         )
 
     def _show(self, move: Think, thought: Thought[Any], event: ev.StepAnswered, *, withdrawn: str = "") -> None:
@@ -140,3 +145,8 @@ class Thinking:
             signals=signals_in(body, event.winner) if b'"signals"' in body else {},
             shown=event.reasoning,
         )
+
+
+def _besides(move: Think, pending: Pending) -> Provenance:
+    """Return what a step without inputs rests on: a host's model says what it says from all that the host was told."""
+    return pending.history if move.to == HOST else NOWHERE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BudgetSpent, RunEnding, StepFailed, TraceError, Unavailable
+from scaffold.errors import BudgetSpent, StepFailed, Unavailable
 from scaffold.interfaces import Describes, Folds, FoldsBare, ReadsStreams
 from scaffold.machinery.asking.streams import Reading, unmade, whole
 from scaffold.machinery.at_once import at_once
@@ -429,13 +429,13 @@ class Reviews:
             waits: called if it has to wait for anything.
         """
         spec = each.spec
-        context = self._context(each, subject, stakes)
+        context, view = self._context(each, subject, stakes), self._view(each)
         started = self._recorder.ticks()
         try:
             lacking = self._lacking(spec.needs) if spec.needs else ""
             if lacking:
                 return self._without(each, lacking)
-            review = _checked(each.monitor.review(_subjects.decode(wire), self._view(each), context))
+            review = _checked(each.monitor.review(_subjects.decode(wire), view, context))
             verdict = bounded(whole(await within(spec.timeout_s, review, waits or each.has_waited)))
         except TimeoutError:
             verdict = Verdict(
@@ -445,13 +445,13 @@ class Reviews:
             verdict = Verdict(
                 decision=spec.on_error, status="error", rationale=f"its model gave no usable answer: {error}"
             )
-        except (RunEnding, TraceError):
-            raise
         except asyncio.CancelledError:
             if not is_from_within():
                 raise
             verdict = Verdict(decision=spec.on_error, status="error", rationale="it was cancelled by its own code")
-        except Exception as error:  # noqa: BLE001 - a monitor's fault is a finding, not ours to raise
+        except Exception as error:
+            if error in (context.ending, view.ending):
+                raise  # it is the run's own; any other is the monitor's fault, and a finding
             verdict = Verdict(decision=spec.on_error, status="error", rationale=described(error))
         else:
             verdict = _counted(verdict, spec, (self._recorder.ticks() - started) / 1e6)

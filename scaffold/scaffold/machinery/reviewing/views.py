@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from scaffold.errors import MoveError
+from scaffold.errors import MoveError, RunEnding, TraceError
 from scaffold.machinery.asking.steps import thought_from
 from scaffold.trace.chain import body_of, read_content
 from scaffold.vocabulary import events as ev
@@ -15,7 +16,7 @@ from scaffold.vocabulary.moves import DEFAULT_OPTIONS, Options, Think
 from scaffold.vocabulary.references import Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from scaffold.interfaces import Elsewhere, Journal
     from scaffold.machinery.asking.steps import Steps
@@ -27,6 +28,16 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.task import Task
 
 
+@contextmanager
+def _noted(by: View | Context) -> Iterator[None]:
+    """Keep an error that ends the run, so that it is told apart from one that a monitor raises by its own word."""
+    try:
+        yield
+    except (RunEnding, TraceError) as error:
+        by.ending = error
+        raise
+
+
 class View:
     """One monitor's view of the run so far.
 
@@ -35,9 +46,10 @@ class View:
         task: the task.
         actions: the run's actions, by name.
         state: the monitor's own fold over the trace.
+        ending: the error that reading the trace has raised, if it ends the run.
     """
 
-    __slots__ = ("_journal", "_recorder", "actions", "run", "state", "task")
+    __slots__ = ("_journal", "_recorder", "actions", "ending", "run", "state", "task")
 
     def __init__(
         self, task: Task, actions: Mapping[str, ActionSpec], recorder: Recorder, journal: Journal, state: Any
@@ -46,15 +58,17 @@ class View:
         self.task = task
         self.actions = actions
         self.state = state
+        self.ending: Exception | None = None
         self._recorder = recorder
         self._journal = journal
 
     async def events(self, after: int = 0) -> AsyncIterator[tuple[Event, dict[str, Any]]]:
         """Return events with their content, in order, from the one after `after`."""
-        await self._recorder.flush()
-        async for record in self._journal.read(self.run, after):
-            body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
-            yield ev.decode(body), body_of(read_content(record.content)) if record.content else {}
+        with _noted(self):
+            await self._recorder.flush()
+            async for record in self._journal.read(self.run, after):
+                body = record.line[: record.line.rfind(b',"hash":"')] + b"}"
+                yield ev.decode(body), body_of(read_content(record.content)) if record.content else {}
 
     def now(self) -> float:
         """Return the time by the run's clock."""
@@ -64,8 +78,9 @@ class View:
         """Return what all runs of the journal did; this run's proposals are stored first, so that others see them."""
         from scaffold.trace.elsewhere import elsewhere  # needs SQLite; only rules that look across runs use it
 
-        await self._recorder.flush()
-        return await asyncio.to_thread(elsewhere, self._journal, since)
+        with _noted(self):
+            await self._recorder.flush()
+            return await asyncio.to_thread(elsewhere, self._journal, since)
 
 
 class Context:
@@ -74,9 +89,10 @@ class Context:
     Attributes:
         stakes: how much depends on it.
         usage: what the models it asked have used.
+        ending: the error that asking has raised, if it ends the run.
     """
 
-    __slots__ = ("_asked", "_monitor", "_reviewed", "_run", "_steps", "stakes", "usage")
+    __slots__ = ("_asked", "_monitor", "_reviewed", "_run", "_steps", "ending", "stakes", "usage")
 
     def __init__(self, run: str, reviewed: str, monitor: str, steps: Steps, stakes: Stakes) -> None:
         self._run = run
@@ -86,6 +102,7 @@ class Context:
         self._asked = 0
         self.stakes = stakes
         self.usage = NO_USAGE
+        self.ending: Exception | None = None
 
     @property
     def _key(self) -> str:
@@ -120,7 +137,8 @@ class Context:
         self._asked += 1
         # A judge reads what others wrote, so its inputs are untrusted data unless a reference says otherwise.
         history = Provenance((f"review:{self._reviewed}",), tainted=True)
-        event, body = await self._steps.ask(key, move, history, ledger="oversight")
+        with _noted(self):
+            event, body = await self._steps.ask(key, move, history, ledger="oversight")
         self.usage = self.usage + event.usage
         thought = thought_from(event, body, move)
         if isinstance(thought, MoveError):
