@@ -76,7 +76,7 @@ class PredictionError:
             return ALLOW
         return Verdict(
             decision="revise",
-            rationale=f"what the action at {surprise} of the same plan gave back was not as predicted",
+            rationale=f"the result of the action at {surprise} of the same plan was not as predicted",
             feedback="an earlier action of this plan did not turn out as predicted: propose the rest of the plan again",
         )
 
@@ -84,7 +84,7 @@ class PredictionError:
         if seen.predicted is None:
             return Verdict(decision="allow", status="abstain", rationale="nothing was predicted")
         if seen.status != "performed":
-            return Verdict(decision="allow", status="abstain", rationale="it gave back nothing to compare")
+            return Verdict(decision="allow", status="abstain", rationale="it was not performed, so there is no result to compare")
         spec = view.actions.get(seen.call.action)
         if spec is not None and spec.effect == "read" and not self._reads:
             return Verdict(decision="allow", status="abstain", rationale="reading changes nothing")
@@ -93,7 +93,7 @@ class PredictionError:
         known = [each for each in compared if each.holds is not None]
         if not known:
             return Verdict(
-                decision="allow", status="abstain", rationale="it is predicted in prose: a judge can read it"
+                decision="allow", status="abstain", rationale="the prediction is in prose; only a judge can compare it"
             )
         score = len(wrong) / len(known)
         if not wrong:
@@ -104,7 +104,7 @@ class PredictionError:
             decision="flag",
             score=score,
             property="surprise",
-            rationale=f"{seen.call.action} gave back {said}{more}",
+            rationale=f"{seen.call.action} returned {said}{more}",
             feedback=f"{seen.call.action} did not turn out as predicted",
             evidence=tuple(_evidence(each) for each in wrong[:_SHOWN]),
         )

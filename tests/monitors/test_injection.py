@@ -1,4 +1,4 @@
-"""The monitor `injection`: text from outside that speaks to the machine, and effects that would follow it."""
+"""The monitor `injection`: untrusted text addressed to the agent, and effects that would follow it."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_a_surprise_is_flagged_with_what_was_there(kit: Any) -> None:
     """The verdict says where, what, and how much of the prediction failed."""
     verdict = seen(kit, {"cents": 1200, "state": "paid"}, {"cents": 12, "state": "paid"})
     assert (verdict.decision, verdict.score, verdict.property) == ("flag", 0.5, "surprise")
-    assert verdict.rationale == "pay gave back /cents: 12, but 1200 was predicted"
+    assert verdict.rationale == "pay returned /cents: 12, but 1200 was predicted"
     assert [(each.path, each.quote) for each in verdict.evidence] == [("observation/value/cents", "12")]
 
 
