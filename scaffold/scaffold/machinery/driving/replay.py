@@ -142,7 +142,7 @@ class Replay:
             pending = self._interpreter.next()
             if pending is None:
                 raise PlanChanged(
-                    f"the trace has a {_kind(event)} at {event.key}, but the planner no longer makes a move there"
+                    f"the trace has {_kind(event)} at {event.key}, but the planner no longer makes a move there"
                 )
             self.waiting[pending.key] = pending
             if pending.key == event.key:
@@ -156,13 +156,22 @@ class Replay:
 
 def _changed(event: Event, recorded: bytes, now: bytes) -> PlanChanged:
     return PlanChanged(
-        f"at {event.key} the trace has a {_kind(event)} of {_short(recorded)}, but the planner now asks "
+        f"at {event.key} the trace has {_kind(event)}, {_short(recorded)}, but the planner now asks "
         f"{_short(now)}. Resume with the code and inputs that the run was started with, or start a new run."
     )
 
 
 def _kind(event: Event) -> str:
-    return str(event.__struct_config__.tag)
+    return _KINDS.get(type(event)) or f"an event {event.__struct_config__.tag}"
+
+
+_KINDS: dict[type[Event], str] = {
+    ev.StepAsked: "a step",
+    ev.PlanProposed: "a plan",
+    ev.ActionProposed: "an action",
+    ev.QuestionAsked: "a question",
+    ev.Noted: "a note",
+}
 
 
 def _short(what: bytes) -> str:
