@@ -84,7 +84,9 @@ class PredictionError:
         if seen.predicted is None:
             return Verdict(decision="allow", status="abstain", rationale="nothing was predicted")
         if seen.status != "performed":
-            return Verdict(decision="allow", status="abstain", rationale="it was not performed, so there is no result to compare")
+            return Verdict(
+                decision="allow", status="abstain", rationale="it was not performed, so there is no result to compare"
+            )
         spec = view.actions.get(seen.call.action)
         if spec is not None and spec.effect == "read" and not self._reads:
             return Verdict(decision="allow", status="abstain", rationale="reading changes nothing")
