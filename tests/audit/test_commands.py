@@ -83,7 +83,7 @@ def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: 
     content.unlink()
     content.mkdir()
     status, _, err = audit("report", "last", "-o", str(tmp_path / "run.html"))
-    assert (status, err) == (1, f"error: {content}: Is a directory\n")
+    assert (status, err) == (1, f"error: {content}: not a regular file\n")
     assert not (tmp_path / "run.html").exists()
 
 

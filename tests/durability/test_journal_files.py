@@ -17,9 +17,9 @@ from scaffold.batch.results import Results
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
-from scaffold.trace.files import CONTENT, SPINE, FileJournal
+from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
 from scaffold.trace.mending import CUT
-from scaffold.trace.pruning import prune_run
+from scaffold.trace.pruning import prune_content, prune_run
 from scaffold.vocabulary import events as ev
 
 
@@ -187,3 +187,57 @@ def test_an_answer_stays_in_its_inbox(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match="cannot be trusted"):
         asyncio.run(FileJournal(tmp_path / "runs").post("r", Answer(id=name, digest="", granted=True)))
     assert [*tmp_path.rglob("*.json")] == []
+
+
+@pytest.mark.parametrize("name", [CONTENT, SPINE, HEADS])
+def test_no_link_leads_a_run_to_another_file(name: str, tmp_path: Path) -> None:
+    """Whoever can write to a run's folder does not choose which other file its next events are written to."""
+    outside = tmp_path / "outside"
+    journal, writing = FileJournal(tmp_path / "runs"), Writing()
+
+    async def begin() -> None:
+        claim = await journal.claim("r", "a", create=True)
+        await journal.append(claim, thought(writing, 3), durable=True)
+        await journal.sign(claim, "a head")
+        await journal.release(claim)
+
+    async def go_on() -> None:
+        claim = await journal.claim("r", "b")
+        try:
+            await journal.append(claim, thought(writing, 1), durable=True)
+            await journal.sign(claim, "another head")
+        finally:
+            await journal.release(claim)
+
+    asyncio.run(begin())
+    planted = tmp_path / "runs" / "r" / name
+    outside.write_bytes(planted.read_bytes())
+    planted.unlink()
+    planted.symlink_to(outside)
+    before = outside.read_bytes()
+    with pytest.raises(JournalFailed, match=f"{name}: Too many levels of symbolic links"):
+        asyncio.run(go_on())
+    assert outside.read_bytes() == before
+
+
+def test_no_link_leads_pruning_to_another_file(tmp_path: Path) -> None:
+    """What stands where a new content is drafted is replaced, and reviews that lie elsewhere are another run's."""
+    journal, writing = FileJournal(tmp_path / "runs"), Writing()
+
+    async def begin(run: str) -> None:
+        claim = await journal.claim(run, "a", create=True)
+        await journal.append(claim, thought(writing, 3), durable=True)
+        await journal.release(claim)
+
+    for run in ("r", "other"):
+        asyncio.run(begin(run))
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    folder = tmp_path / "runs" / "r"
+    (folder / f"{CONTENT}.draft").symlink_to(outside)
+    (folder / "reviews").mkdir()
+    (folder / "reviews" / "x").symlink_to(tmp_path / "runs" / "other")
+    other = (tmp_path / "runs" / "other" / CONTENT).read_bytes()
+    prune_content(folder)
+    assert outside.read_text() == "mine"
+    assert (tmp_path / "runs" / "other" / CONTENT).read_bytes() == other

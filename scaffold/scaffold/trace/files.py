@@ -285,7 +285,7 @@ class FileJournal:
         """Append a signed head; if it cannot be written completely, nothing remains of it."""
         path = self.root / claim.run / HEADS
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise JournalFailed(f"cannot keep a signed head in {path}: {error.strerror}") from error
         size = os.fstat(descriptor).st_size

@@ -84,7 +84,7 @@ def _cut_bare_events(folder: Path, spine: int, kept: int) -> int:
                 return 0
             cut, bare = place, number
     if bare:
-        beside = os.open(folder / CUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        beside = os.open(folder / CUT, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(beside, "ab") as file:
             file.write(os.pread(spine, size - cut, cut))
             file.flush()
@@ -96,7 +96,7 @@ def _cut_bare_events(folder: Path, spine: int, kept: int) -> int:
 def _mend_heads(folder: Path) -> int:
     """Cut off a signed head that was being written, so that the next one starts on its own line."""
     path = folder / HEADS
-    if not path.is_file():
+    if path.is_symlink() or not path.is_file():
         return 0
     heads = path.read_bytes()
     whole = without_torn_note(heads)

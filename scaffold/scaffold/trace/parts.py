@@ -86,6 +86,14 @@ def remove_leftovers(folder: Path) -> None:
             part.with_name(part.name + _GZ).unlink(missing_ok=True)
 
 
+def new_draft(path: Path) -> BinaryIO:
+    """Open a file to be written from nothing; what was left in its place, even a link to another file, is removed."""
+    path.unlink(missing_ok=True)
+    file = path.open("xb")
+    os.fchmod(file.fileno(), 0o600)
+    return file
+
+
 def _compress(part: Path) -> int:
     import gzip  # most runs have no full part
     import shutil
@@ -93,8 +101,7 @@ def _compress(part: Path) -> int:
     packed = part.with_name(part.name + _GZ)
     draft = part.with_name(f"{packed.name}.draft")
     try:
-        with part.open("rb") as plain, draft.open("wb") as file:
-            os.fchmod(file.fileno(), 0o600)
+        with part.open("rb") as plain, new_draft(draft) as file:
             with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=_LEVEL, mtime=0) as text:
                 shutil.copyfileobj(plain, text, 1 << 20)
             file.flush()

@@ -23,7 +23,7 @@ from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
 from scaffold.trace.folders import held_error, last_event, lock
-from scaffold.trace.parts import is_plain, open_part, parts_of, remove_leftovers
+from scaffold.trace.parts import is_plain, new_draft, open_part, parts_of, remove_leftovers
 from scaffold.trace.sealing import NotOpened
 
 if TYPE_CHECKING:
@@ -220,8 +220,9 @@ def _prune(folder: Path, keeps: Callable[[bytes], bool], keeps_answer: Callable[
 
 
 def _reviews(folder: Path) -> list[Path]:
-    """Return the reviews in a run's folder: runs themselves, which quote it."""
-    return sorted(each.parent for each in folder.glob(f"*/*/{SPINE}"))
+    """Return the reviews in a run's folder: runs themselves, which quote it. A link leads to another run's."""
+    found = (each.parent for each in folder.glob(f"*/*/{SPINE}"))
+    return sorted(each for each in found if not each.is_symlink() and not each.parent.is_symlink())
 
 
 def _prune_held(
@@ -298,8 +299,7 @@ def _opened(draft: Path, *, dry: bool) -> Iterator[BinaryIO]:
     if dry:
         yield cast("BinaryIO", _Measured())
         return
-    with draft.open("wb") as file:
-        os.fchmod(file.fileno(), 0o600)
+    with new_draft(draft) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())

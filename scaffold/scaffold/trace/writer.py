@@ -67,7 +67,8 @@ class Writer(Files):
 
     def __init__(self, folder: Path, write: Write, *, create: bool, part: int) -> None:
         super().__init__()
-        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        # No link is followed: whoever can write to the folder must not choose which other file a run is written to.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         try:
             self.spine = os.open(folder / SPINE, flags, 0o600)
         except OSError as error:
@@ -213,7 +214,7 @@ class Writer(Files):
             self._part *= 2
             return
         try:
-            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_CREAT | os.O_TRUNC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_CREAT | os.O_TRUNC
             content = os.open(draft, flags, 0o600)
         except OSError:
             os.close(folder)
