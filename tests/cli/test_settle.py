@@ -60,6 +60,21 @@ def test_a_persons_word_settles_what_is_unknown(here: Any, lost: str, word: str,
     assert here("audit", "verify", lost).status == 0
 
 
+def test_what_nobody_knows_is_listed_over_all_runs(here: Any, folder: Path, lost: str) -> None:
+    """With what to type; a run that cannot be read is named, and the others are listed."""
+    said = here("settle")
+    assert said.out == f"{lost}  0        pay\n  scaffold settle {lost} 0 --happened    (or --did-not-happen)\n"
+    damaged = folder / ".scaffold" / "runs" / "20200101-000000-aaaaaa"
+    damaged.mkdir()
+    (damaged / "trace.jsonl").write_text('{"kind":"action.outcome","status":}\n')
+    said = here("settle")
+    assert (said.status, said.out.count("--happened")) == (0, 1)
+    assert said.err.startswith(f"skipping run {damaged.name}, which cannot be read: ")
+    assert here("settle", lost).status == 2
+    here("settle", lost, "0", "--happened")
+    assert here("settle").out == "no action has an unknown outcome\n"
+
+
 def test_of_two_people_who_differ_the_second_is_told(here: Any, lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The graver word counts, whoever comes last; each may take back their own."""
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from scaffold.cli.options import journal_at, run_argument, runs_option
+from scaffold.cli.options import journal_at, runs_option
+
+if TYPE_CHECKING:
+    from scaffold.interfaces import KeptRuns
 
 
 @click.command()
-@run_argument
-@click.argument("key")
+@click.argument("run", metavar="[RUN]", required=False)
+@click.argument("key", metavar="[KEY]", required=False)
 @click.option(
     "--happened/--did-not-happen",
     "happened",
@@ -20,21 +24,57 @@ from scaffold.cli.options import journal_at, run_argument, runs_option
     help="What you found out: the action had its effect, or it had none.",
 )
 @runs_option
-def settle(run: str, key: str, happened: bool | None, runs: Path | None) -> None:
+def settle(run: str | None, key: str | None, happened: bool | None, runs: Path | None) -> None:
     """Say whether an action with an unknown outcome happened, so that other runs know whether they may do it.
 
-    KEY is the action's key, as `scaffold audit show` prints it. The run's trace is not changed; when the run is
+    Without RUN, all such actions are listed. KEY is the action's key. The run's trace is not changed; when the run is
     resumed, it learns this and records it under your name.
     """
+    if run is None:
+        _list(journal_at(runs))
+        return
+    if key is None:
+        raise click.UsageError("give the action's KEY too; `scaffold settle` lists what can be settled")
+    if happened is None:
+        raise click.UsageError("give --happened or --did-not-happen")
+    _settle(run, key, happened=happened, journal=journal_at(runs))
+
+
+def _list(journal: KeptRuns) -> None:
+    """List the actions of all runs of which nobody knows whether they happened."""
+    import msgspec
+
+    from scaffold.cli.options import runs_said
+    from scaffold.cli.speech import plain
+    from scaffold.errors import ScaffoldError
+    from scaffold.trace.identities import unsettled_in
+    from scaffold.trace.records import read_files
+
+    found = False
+    for run in journal.runs():
+        try:
+            unsettled = unsettled_in(read_files(journal.folder(run)), journal.inbox(run))
+        except FileNotFoundError:  # removed meanwhile
+            continue
+        except (ScaffoldError, OSError, msgspec.MsgspecError) as error:
+            click.echo(f"skipping run {run}, which cannot be read: {plain(str(error))}", err=True)
+            continue
+        for key, act in unsettled.items():
+            found = True
+            told = f"scaffold settle {run} {key} --happened{runs_said(journal)}    (or --did-not-happen)"
+            click.echo(f"{run}  {key:<8} {plain(act.action)}\n  {told}")
+    if not found:
+        click.echo("no action has an unknown outcome")
+
+
+def _settle(run: str, key: str, *, happened: bool, journal: KeptRuns) -> None:
+    """Record a person's word on an action."""
     from scaffold.cli.terminal import who
     from scaffold.errors import BadInput, UnknownRun
     from scaffold.interfaces import Answer, HoldsForTheGone
     from scaffold.trace.identities import acts_in, settlement_id, word_on
     from scaffold.trace.records import read_files
 
-    if happened is None:
-        raise click.UsageError("give --happened or --did-not-happen")
-    journal = journal_at(runs)
     said = f"{'it happened' if happened else 'it did not happen'}, as you say"
     try:
         found = journal.find(run)

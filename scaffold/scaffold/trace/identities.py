@@ -69,11 +69,13 @@ class Act(msgspec.Struct):
     status: str = ""
     digest: str = ""
     compensates: str = ""
+    action: str = ""
 
 
 class _Line(msgspec.Struct):
     kind: str
     key: str = ""
+    action: str = ""
     status: str = ""
     effect: str = ""
     digest: str = ""
@@ -103,7 +105,7 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
         match line.kind:
             case "action.proposed":
                 identity = _identity_in(record.content) if record.content else ""
-                acts[line.key] = Act(identity, "", line.digest, line.compensates)
+                acts[line.key] = Act(identity, "", line.digest, line.compensates, line.action)
             case "action.intent" if line.effect != "read":
                 act.status = "intended"
             case "action.withdrawn":
@@ -125,6 +127,16 @@ def _identity_in(content: bytes) -> str:
     except ValueError as error:  # Sealed, or not content
         said = f"the content is encrypted, and ${VARIABLE} is not set" if isinstance(error, Sealed) else str(error)
         raise msgspec.DecodeError(said) from error
+
+
+def unsettled_in(records: Iterator[Record], said: Sequence[Answer]) -> dict[str, Act]:
+    """Return a run's actions of which nobody knows whether they happened, by key.
+
+    Raises:
+        msgspec.MsgspecError: a line cannot be read.
+    """
+    acts = acts_in(msgspec.structs.replace(each, content=b"") for each in records)  # it may be encrypted or gone
+    return {key: act for key, act in acts.items() if act.status == "unknown" and word_on(key, act.digest, said) is None}
 
 
 def settlement_id(key: str) -> str:
