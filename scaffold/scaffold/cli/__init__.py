@@ -27,7 +27,7 @@ _COMMANDS = {
     "eval": ("scaffold.cli.eval:evaluate", "Solve and score a suite of cases; compare two evaluations."),
     "estimate": ("scaffold.cli.estimate:estimate", "Estimate a task's chance of success and its cost."),
     "stop": ("scaffold.cli.stop:stop", "Stop a run before its next action."),
-    "settle": ("scaffold.cli.settle:settle", "Say whether an action with an unknown outcome happened."),
+    "settle": ("scaffold.cli.settle:settle", "List actions with unknown outcomes; say whether one happened."),
     "approvals": ("scaffold.cli.approvals:approvals", "What waits for a person: list, show, approve, deny, serve."),
     "audit": ("scaffold.cli.audit:audit", "What runs did: show, why, verify, report, export, import, review, prune."),
     "policy": ("scaffold.cli.policy:policy", "Policy files: check, test, explain."),
