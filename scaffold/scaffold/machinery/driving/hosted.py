@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.plan import ActionCall
 
 T = TypeVar("T")
-Leaf = "Think | Propose | Act | Ask | Note"
 
 _CHARACTERS_A_TOKEN = 4  # an estimate, if the host does not count tokens
 
