@@ -135,7 +135,8 @@ def test_a_run_that_is_not_long_is_read_here(runs: Path) -> None:
 
 
 _READS = """
-import asyncio, sys
+import asyncio, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests were started in the background
 from scaffold.trace.ahead import read_all
 from scaffold.trace.checked import Checked
 from scaffold.trace.files import FileJournal
