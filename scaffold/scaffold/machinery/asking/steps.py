@@ -379,20 +379,25 @@ class Steps:
             choices=options.choices or choices_of(move.returns),
         )
 
-    async def _draw_until_decided(  # noqa: C901 - one for each way that a draw can go wrong
+    async def _draw_until_decided(  # noqa: C901, PLR0912 - one for each way that a draw can go wrong
         self, asking: Asking, provenance: list[Provenance]
     ) -> MoveError | tuple[int, float, int]:
         """Draw as the policy says; return the winner's place, share and number of votes, or why there is none."""
         first = True
         while True:
-            if does := _cannot_be_followed(asking):
-                said = f"{type(asking.policy).__name__} {does}"
-                raise PlannerError(f"the sampling of the step at {asking.key} cannot be followed: {said}")
             decision = asking.decision
             if isinstance(decision, Lost):
                 return self._lost(asking, decision.reason)
-            if not isinstance(decision, Draw):
+            votes = asking.votes
+            if isinstance(decision, Won):
+                if not 0 <= decision.place < len(votes) or votes[decision.place] is None:
+                    raise _unfollowable(asking, f"takes sample {decision.place}, which has no vote")
                 return decision.place, decision.share, decision.counted
+            if not isinstance(decision, Draw):
+                raise _unfollowable(asking, f"decides {decision!r:.80}, which is no Draw, Won or Lost")
+            if not 0 < decision.n <= asking.policy.cap - len(votes):
+                said = f"asks for {decision.n} more samples after {len(votes)} of {asking.policy.cap}"
+                raise _unfollowable(asking, said)
             new = self._new_sources(asking, decision, provenance) if decision.ways else []
             calls = asking.calls_for(decision)
             tokens, usd = worst_of(calls)
@@ -514,19 +519,11 @@ class Steps:
         self._recorder.record(event, {"samples": [*asking.samples, *partial], "reason": why})
 
 
-def _cannot_be_followed(asking: Asking) -> str:
-    """Say what is wrong with what a policy has decided, which may be a stranger's; empty if nothing is."""
-    decision: object = asking.decision
-    votes, cap = asking.votes, asking.policy.cap
-    if isinstance(decision, Draw):
-        if not 0 < decision.n <= cap - len(votes):
-            return f"asks for {decision.n} more samples after {len(votes)} of {cap}"
-    elif isinstance(decision, Won):
-        if not 0 <= decision.place < len(votes) or votes[decision.place] is None:
-            return f"takes sample {decision.place}, which has no vote"
-    elif not isinstance(decision, Lost):
-        return f"decides {decision!r:.80}, which is no Draw, Won or Lost"
-    return ""
+def _unfollowable(asking: Asking, does: str) -> PlannerError:
+    """Say what is wrong with what a policy has decided, which may be a stranger's."""
+    return PlannerError(
+        f"the sampling of the step at {asking.key} cannot be followed: {type(asking.policy).__name__} {does}"
+    )
 
 
 def _asked_of(calls: list[Call]) -> str:
