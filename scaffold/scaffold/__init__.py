@@ -5,9 +5,9 @@ Names are imported when they are first used, so that `import scaffold` is quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from scaffold.lazily import lazily
 from scaffold.version import VERSION
 
 if TYPE_CHECKING:
@@ -105,14 +105,7 @@ __all__ = [*_HOMES, "__version__"]  # noqa: PLE0604 - the names are strings
 
 
 if not TYPE_CHECKING:  # else every misspelt name would pass as Any
-
-    def __getattr__(name: str) -> Any:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module 'scaffold' has no attribute {name!r}")
-        value = getattr(import_module(f"scaffold.{home}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -16,6 +16,7 @@ import pexpect
 import pytest
 from tests.approvals.conftest import paying, revising
 from tests.cli.conftest import command, environment
+from tests.terminal import at_terminal, ends
 
 from scaffold.cli import main
 from scaffold.cli.waiting import commands
@@ -66,15 +67,11 @@ def paid(desk: Path) -> list[str]:
 
 def test_asked_at_the_terminal(desk: Path) -> None:
     """The large payment is asked about, the small one is not; y pays it."""
-    line = command("solve", "task.yaml")
-    env = environment(desk, {"TERM": "xterm", "COLUMNS": "160"})
-    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
+    terminal = at_terminal(desk, "solve", "task.yaml")
     terminal.expect_exact('pay(cents=250000, invoice="2042")')
     terminal.expect_exact("[y/N, l for later] ")
     terminal.sendline("y")
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 0
+    assert ends(terminal) == 0
     assert sorted(paid(desk)) == ["2041 4200", "2042 250000"]
 
 
@@ -152,12 +149,8 @@ def test_who_may_not_approve_is_not_asked_at_the_terminal(desk: Path) -> None:
     """Where the task names others, the terminal's user is not asked in vain: the run pauses."""
     task = desk / "task.yaml"
     task.write_text(task.read_text() + "\noversight: {approvers: [somebody else]}\n")
-    line = command("solve", "task.yaml")
-    env = environment(desk, {"TERM": "xterm"})
-    terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    assert terminal.exitstatus == 6
+    terminal = at_terminal(desk, "solve", "task.yaml")
+    assert ends(terminal) == 6
     assert "y/N" not in str(terminal.before)
 
 
@@ -165,17 +158,13 @@ def test_who_has_approved_at_the_terminal_is_not_asked_again(desk: Path) -> None
     """Of two who have to, the other one is still waited for: the run pauses, and so it does when it is resumed."""
     task = desk / "task.yaml"
     task.write_text(task.read_text() + "\noversight: {needs: 2}\n")
-    env = environment(desk, {"TERM": "xterm", "COLUMNS": "160"})
     for words, asks in ((("solve", "task.yaml"), True), (("resume", "last"), False)):
-        line = command(*words)
-        terminal = pexpect.spawn(line[0], line[1:], cwd=str(desk), env=env, encoding="utf-8", timeout=90)
+        terminal = at_terminal(desk, *words)
         if asks:
             terminal.expect_exact("2 people have to approve")
             terminal.expect_exact("[y/N, l for later] ")
             terminal.sendline("y")
-        terminal.expect(pexpect.EOF)
-        terminal.close()
-        assert terminal.exitstatus == 6
+        assert ends(terminal) == 6
         assert "y/N" not in str(terminal.before)
     assert paid(desk) == ["2041 4200"]
 

@@ -4,28 +4,12 @@ import json
 import time
 from pathlib import Path
 
-import pexpect
 import pytest
-from tests.cli.conftest import THINKING, Scaffold, command, environment, events_of, only_run
+from tests.cli.conftest import THINKING, Scaffold, events_of, only_run
+from tests.terminal import at_terminal, ends
 
 from scaffold.cli.terminal import shown
 from scaffold.interfaces import Question
-
-
-def at_terminal(folder: Path, *arguments: str) -> "pexpect.spawn[str]":
-    """The command in a terminal of its own."""
-    line = command(*arguments)
-    env = environment(folder, {"TERM": "xterm", "COLUMNS": "160"})
-    return pexpect.spawn(
-        line[0], line[1:], cwd=str(folder), env=env, encoding="utf-8", timeout=90, dimensions=(40, 160)
-    )
-
-
-def ends(terminal: "pexpect.spawn[str]") -> int:
-    """The exit status."""
-    terminal.expect(pexpect.EOF)
-    terminal.close()
-    return int(terminal.exitstatus if terminal.exitstatus is not None else -1)
 
 
 def waiting_id(here: Scaffold) -> str:

@@ -322,34 +322,21 @@ def make_host_that_remembers(stage: Stage) -> Host:
 
 
 AGENTS = [make_every_kind, make_in_branches, make_with_people, make_reviewed, make_refused, make_what_is_taken]
+HOSTS = [make_host_anew, make_host_that_remembers]
 
 
-@pytest.mark.parametrize("make", AGENTS)
+@pytest.mark.parametrize("make", [*AGENTS, *HOSTS])
 def test_a_run_killed_at_any_point_ends_as_it_would_have(
-    make: Callable[[Stage], Scaffold],
+    make: Callable[[Stage], Solver],
     tmp_path: Path,
     crash_workers: CrashWorkers,
     record_property: Callable[[str, object], None],
 ) -> None:
     """One effect a key at most, `unknown` only where nobody can tell, else the same end."""
     task = Task(prompt="do it", oversight=FREELY)
-    cases = crash_matrix(make, task, tmp_path, opaque={"send"}, visits=None if THOROUGH else 2, workers=crash_workers)
-    assert len({case.point for case in cases}) >= 5
-    assert not [str(case) for case in cases if case.faults]
-    record_property("crashes", in_table("files", make, cases))
-
-
-@pytest.mark.parametrize("make", [make_host_anew, make_host_that_remembers])
-def test_a_hosts_run_killed_at_any_point_ends_as_it_would_have(
-    make: Callable[[Stage], Solver],
-    tmp_path: Path,
-    crash_workers: CrashWorkers,
-    record_property: Callable[[str, object], None],
-) -> None:
-    """The same where another agent's loop makes the calls, and goes on with its run by itself."""
-    task = Task(prompt="do it", oversight=FREELY)
-    points = [point for point in POINTS if point != "run.ended:after"]  # one that has ended does not go on
-    visits = None if THOROUGH else 1
+    # A host does not go on with a run that has ended.
+    points = [point for point in POINTS if make not in HOSTS or point != "run.ended:after"]
+    visits = None if THOROUGH else 2
     cases = crash_matrix(make, task, tmp_path, opaque={"send"}, points=points, visits=visits, workers=crash_workers)
     assert len({case.point for case in cases}) >= 5
     assert not [str(case) for case in cases if case.faults]

@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from scaffold.lazily import lazily
 
 if TYPE_CHECKING:
     from scaffold.testing.backends import Scripted as Scripted
@@ -35,11 +36,4 @@ __all__ = [*_HOMES]  # noqa: PLE0604 - the names are strings
 
 
 if not TYPE_CHECKING:  # else every misspelt name would pass as Any
-
-    def __getattr__(name: str) -> Any:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module 'scaffold.testing' has no attribute {name!r}")
-        value = getattr(import_module(f"scaffold.{home}"), name)
-        globals()[name] = value
-        return value
+    __getattr__ = lazily(__name__, _HOMES)
