@@ -19,6 +19,11 @@ settings.load_profile("scaffold")
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A test's name never holds binary content, which may differ from one collection to the next."""
+    return "binary" if isinstance(val, bytes) and not val.isascii() else None
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """A server with an empty database; without PostgreSQL's programs or psycopg the test is skipped."""

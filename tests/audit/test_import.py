@@ -348,7 +348,7 @@ def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> No
             "has no readable OTLP spans",
         ),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "GET /"}]}]}]}', "none of a model's answer"),
-        (gzip.compress(b"{}"), "it is compressed: unpack it first"),
+        (gzip.compress(b"{}", mtime=0), "it is compressed: unpack it first"),
         (b"PK\x03\x04 not a zip", "not a readable Inspect log"),
         (b'{"eval": {}, "samples": [{}]}', "not a readable Inspect log"),
         (b'{"eval": 3, "samples": [', "not a readable Inspect log"),
