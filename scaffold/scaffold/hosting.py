@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from scaffold import planning
 from scaffold.assembly import Assembly
@@ -280,6 +280,12 @@ class GatedRun:
         """Perform a plan; each action is cleared again with its real arguments."""
         return await self._hosted.drive(planning.carry_out(plan, review))
 
+    @overload
+    async def ask(self, question: str, *about: Any) -> Reference[str]: ...
+    @overload
+    async def ask(self, question: str, *about: Any, returns: type[T]) -> Reference[T]: ...
+    @overload
+    async def ask(self, question: str, *about: Any, returns: Any) -> Reference[Any]: ...
     async def ask(self, question: str, *about: Any, returns: Any = str) -> Reference[Any]:
         """Ask the user for a fact."""
         return await self._hosted.drive(planning.ask(question, *about, returns=returns))
@@ -356,6 +362,12 @@ class SyncGatedRun:
         """See `GatedRun.carry_out`."""
         return self._wait(lambda: self._run.carry_out(plan, review))
 
+    @overload
+    def ask(self, question: str, *about: Any) -> Reference[str]: ...
+    @overload
+    def ask(self, question: str, *about: Any, returns: type[T]) -> Reference[T]: ...
+    @overload
+    def ask(self, question: str, *about: Any, returns: Any) -> Reference[Any]: ...
     def ask(self, question: str, *about: Any, returns: Any = str) -> Reference[Any]:
         """See `GatedRun.ask`."""
         return self._wait(lambda: self._run.ask(question, *about, returns=returns))

@@ -310,6 +310,8 @@ _STATUS_OF: dict[type[ActionError], Any] = {
 def ask(question: str | Reference[str], *about: Any) -> Planning[Reference[str]]: ...
 @overload
 def ask(question: str | Reference[str], *about: Any, returns: type[T]) -> Planning[Reference[T]]: ...
+@overload
+def ask(question: str | Reference[str], *about: Any, returns: Any) -> Planning[Reference[Any]]: ...
 def ask(question: str | Reference[str], *about: Any, returns: Any = str) -> Planning[Reference[Any]]:
     """Ask the user for a missing fact; the run pauses if nobody is there to answer."""
     answer = yield Ask(unwrap(question), returns, about)
@@ -325,16 +327,67 @@ Mark = Literal[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 _MARKING = "Mark the last of these from 0 (useless) to 10 (perfect). {rubric}"
 
 
+@overload
 def best_of(
     n: int,
     kind: StepKind,
     *inputs: Any,
     rubric: str,
-    judge: str = "judge",
-    least: int = 1,
-    judging: Sampling | None = None,
+    instruction: str = "",
+    prompt: str = "",
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
     flags: tuple[Check, ...] = (),
-    **asked: Any,
+    judge: str = "judge",
+    judging: Sampling | None = None,
+    least: int = 1,
+) -> Planning[Thought[str]]: ...
+@overload
+def best_of(
+    n: int,
+    kind: StepKind,
+    *inputs: Any,
+    rubric: str,
+    returns: type[T],
+    instruction: str = "",
+    prompt: str = "",
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+    flags: tuple[Check, ...] = (),
+    judge: str = "judge",
+    judging: Sampling | None = None,
+    least: int = 1,
+) -> Planning[Thought[T]]: ...
+@overload
+def best_of(
+    n: int,
+    kind: StepKind,
+    *inputs: Any,
+    rubric: str,
+    returns: Any,
+    instruction: str = "",
+    prompt: str = "",
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+    flags: tuple[Check, ...] = (),
+    judge: str = "judge",
+    judging: Sampling | None = None,
+    least: int = 1,
+) -> Planning[Thought[Any]]: ...
+def best_of(  # noqa: PLR0913 - a step's arguments, and its judge's
+    n: int,
+    kind: StepKind,
+    *inputs: Any,
+    rubric: str,
+    returns: Any = str,
+    instruction: str = "",
+    prompt: str = "",
+    to: str = "default",
+    options: Options = DEFAULT_OPTIONS,
+    flags: tuple[Check, ...] = (),
+    judge: str = "judge",
+    judging: Sampling | None = None,
+    least: int = 1,
 ) -> Planning[Thought[Any]]:
     """Draw n answers to a step, have a judge mark each by itself, and return the one with the highest mark.
 
@@ -348,16 +401,25 @@ def best_of(
         kind: what sort of step.
         inputs: what the step may see; the judge sees it too, and the answer after it.
         rubric: what a good answer is, for the judge; the planner's own words.
-        judge: role of the backend that judges.
-        least: the lowest mark to be taken at all.
-        judging: how the judge is sampled.
+        returns: as for `think`, like `instruction`, `prompt`, `to` and `options`.
         flags: checks that each answer must pass before it is judged.
-        asked: what else `think` takes: `returns`, `instruction`, `prompt`, `to`, `options`.
+        judge: role of the backend that judges.
+        judging: how the judge is sampled.
+        least: the lowest mark to be taken at all.
 
     Raises:
         StepFailed: no acceptable answer, or none that was marked `least` or higher.
     """
-    drafts = yield from think(kind, *inputs, sampling=several(n, flags=flags), **asked)
+    drafts = yield from think(
+        kind,
+        *inputs,
+        returns=returns,
+        instruction=instruction,
+        prompt=prompt,
+        sampling=several(n, flags=flags),
+        to=to,
+        options=options,
+    )
     different: dict[bytes, Thought[Any]] = {}
     for candidate in drafts.candidates:
         different.setdefault(canonical(candidate.value), candidate)

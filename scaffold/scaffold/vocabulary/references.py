@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import CellType, FunctionType, MethodType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
 
 import msgspec
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator
 
 T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -94,6 +96,12 @@ def _part(value: Any, part: str | int) -> Any:
     return value[part]
 
 
+@overload
+def apply(function: Callable[[A], T], first: Reference[A], /) -> Reference[T]: ...
+@overload
+def apply(function: Callable[[A, B], T], first: Reference[A], second: Reference[B], /) -> Reference[T]: ...
+@overload
+def apply(function: Callable[..., T], *references: Any) -> Reference[T]: ...
 def apply(function: Callable[..., T], *references: Any) -> Reference[T]:
     """Run ordinary code on references; the result has the union of their provenance.
 
