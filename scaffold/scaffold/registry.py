@@ -108,7 +108,7 @@ def planner(
     model = _check_planner(function)
     if model is None:
         if options:
-            raise TaskError(f"the planner {function.__name__!r} takes no options", path=("planner", "options"))
+            raise TaskError(f"the planner {_name(function)!r} takes no options", path=("planner", "options"))
         return function
     return Bound(
         function, _checked(model, options, ("planner", "options"), partial(from_file, base=base or Path.cwd()))
@@ -144,16 +144,14 @@ def _check_planner(function: Callable[..., Any]) -> type[BaseModel] | None:
         TaskError: it is not a generator function, or needs arguments that no planner is given.
     """
     if not inspect.isgeneratorfunction(function):
-        name = getattr(function, "__name__", type(function).__name__)
-        raise TaskError(
-            f"{name!r} is not a planner: a planner is a generator function (it contains `yield`)", path=("planner",)
-        )
+        said = f"{_name(function)!r} is not a planner: a planner is a generator function (it contains `yield`)"
+        raise TaskError(said, path=("planner",))
     parameters = _given(function)
     if len(parameters) < 2:  # noqa: PLR2004 - the task, the options
         return None
     model = _annotation(function, parameters[1].name)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        raise TaskError(f"the options of {function.__name__!r} should be a pydantic model", path=("planner", "options"))
+        raise TaskError(f"the options of {_name(function)!r} should be a pydantic model", path=("planner", "options"))
     return model
 
 
@@ -170,9 +168,12 @@ def _given(function: Callable[..., Any]) -> list[inspect.Parameter]:
     if asked or not (placed or any(each.kind is each.VAR_POSITIONAL for each in every)):
         said = f"needs {', '.join(map(repr, asked))}" if asked else "has no parameters"
         wanted = "a planner is called with the task, and with its options if it has a second parameter"
-        name = getattr(function, "__name__", type(function).__name__)
-        raise TaskError(f"{name!r} {said}: {wanted}", path=("planner",))
+        raise TaskError(f"{_name(function)!r} {said}: {wanted}", path=("planner",))
     return placed
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
@@ -183,11 +184,22 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def _annotation(function: Callable[..., Any], name: str) -> Any:
-    """Return the annotated type of a parameter; others may name what is imported for type checking only."""
+    """Return the annotated type of a parameter; others may name what is imported for type checking only.
+
+    Raises:
+        TaskError: this one does, too.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
     said = get_annotations(function, format=Format.FORWARDREF).get(name)
     if not isinstance(said, str):
         return said
-    return eval(said, function.__globals__)  # noqa: S307 - the planner's own source, already running
+    try:
+        return eval(said, function.__globals__)  # noqa: S307 - the planner's own source, already running
+    except NameError as error:
+        cure = "its options are needed at run time: import that outside `if TYPE_CHECKING:`"
+        raise TaskError(f"{_name(function)!r}: {error}, but {cure}", path=("planner", "options")) from None
 
 
 def _checked(model: type[BaseModel], options: Mapping[str, Any], path: tuple[str | int, ...], find: Find) -> BaseModel:

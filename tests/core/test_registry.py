@@ -15,6 +15,7 @@ import pytest
 from scaffold import Planning, Task, entries, note, registry, taskfile
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
 from scaffold.trace.files import FileJournal
+from scaffold.vocabulary.moves import Note
 
 if TYPE_CHECKING:
     from tests.core.conftest import World
@@ -263,6 +264,76 @@ def test_a_planner_that_cannot_be_called_is_refused_before_the_run(planner: Any,
     """What it takes is looked at when it is bound, and the fault is the task's."""
     with pytest.raises(TaskError, match=f"planner: '{planner.__name__}' {said}: a planner is called with the task"):
         registry.planner(planner, {})
+
+
+HEDGED = """
+from __future__ import annotations
+from functools import partial
+from typing import TYPE_CHECKING
+from pydantic import BaseModel
+from scaffold import note
+from wrapping import traced
+if TYPE_CHECKING:
+    from words import Words
+
+class Options(BaseModel):
+    times: int = 1
+
+@traced
+def decorated(task, options: Options):
+    yield from note("x" * options.times)
+
+def more(task, options: Options, mark):
+    yield from note(mark * options.times)
+
+bound = partial(more, mark="x")
+once = partial(more, options=Options(), mark="x")
+
+def unfound(task, options: Words):
+    yield from note("x")
+"""
+
+WRAPPING = """
+import functools
+
+def traced(planner):
+    @functools.wraps(planner)
+    def wrapper(*arguments):
+        yield from planner(*arguments)
+    return wrapper
+"""
+
+
+@pytest.fixture
+def hedged(tmp_path: Path) -> Path:
+    """A folder with planners whose options are not where one would look first."""
+    (tmp_path / "hedged.py").write_text(HEDGED)
+    (tmp_path / "wrapping.py").write_text(WRAPPING)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["decorated", "bound"])
+def test_the_options_of_a_wrapped_planner_are_those_of_the_planner_itself(hedged: Path, name: str) -> None:
+    """A decorator from another module, or a `partial`, does not hide the model of the options."""
+    bound = registry.planner(registry.from_file(f"hedged:{name}", hedged), {"times": 3})
+    (move,) = bound(Task(prompt="a"))
+    assert isinstance(move, Note)
+    assert move.text == "xxx"
+    with pytest.raises(TaskError, match=r"planner\.options\.times: should be "):
+        registry.planner(registry.from_file(f"hedged:{name}", hedged), {"times": "often"})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("unfound", "'unfound': name 'Words' is not defined, but .* import that outside `if TYPE_CHECKING:`"),
+        ("once", "the planner 'partial' takes no options"),
+    ],
+)
+def test_options_that_cannot_be_checked_are_a_fault_of_the_task(hedged: Path, name: str, said: str) -> None:
+    """What the planner would take cannot be told, or is nothing: one line says so."""
+    with pytest.raises(TaskError, match=rf"planner\.options: {said}"):
+        registry.planner(registry.from_file(f"hedged:{name}", hedged), {"times": 3})
 
 
 OWN = """
