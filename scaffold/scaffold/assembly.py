@@ -116,6 +116,7 @@ class Assembly:
             raise TaskError(f"should be `live` or `cleared`, not {words!r}", path=("words",))
         self._words = words
         self._prepared = False
+        self._started: list[ActionSource] = []
         self._credentials = Credentials(credentials, base)
 
     async def __aenter__(self) -> Self:
@@ -126,7 +127,8 @@ class Assembly:
 
     async def close(self) -> None:
         """Close the backends and the sources of actions."""
-        for source in self._sources:
+        started, self._started = self._started or self._sources, []
+        for source in started:
             await source.close()
         for backend in self._backends.values():
             await backend.close()
@@ -143,6 +145,8 @@ class Assembly:
             for each in (*self._backends.values(), *self._sources):
                 if isinstance(each, TakesCredentials):
                     each.take_credentials(self._credentials)
+                if isinstance(each, ActionSource):
+                    self._started.append(each)  # as often as runs begin at once, and also if it fails
                 if isinstance(each, Prepares):
                     await each.prepare(say or _silent)
             self._prepared = True

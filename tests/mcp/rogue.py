@@ -93,9 +93,8 @@ def call(name: str, arguments: dict[str, Any]) -> dict[str, Any]:  # noqa: C901,
             return text('{"n": 7}', structuredContent={"n": 7})
         case "picture":
             data = base64.b64encode(b"\x89PNG and so on").decode()
-            return {
-                "content": [{"type": "text", "text": "here"}, {"type": "image", "data": data, "mimeType": "image/png"}]
-            }
+            content = [{"type": "text", "text": "here"}, {"type": "image", "data": data, "mimeType": "image/png"}]
+            return {"content": content, **({"structuredContent": {"wide": 8}} if arguments else {})}
         case "reveal" if arguments.get("text") == "number":
             return text("", structuredContent={"pin": int(os.environ["ROGUE_TOKEN"]), "n": 7})
         case "reveal":

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from scaffold import Planning, Scaffold, Task, act
 from scaffold.errors import BadInput, NotPerformed
 from scaffold.interfaces import Answer, Question
 from scaffold.mcp import McpServer
@@ -424,6 +425,26 @@ def test_threads_that_share_a_server_do_not_end_it_for_one_another(world: Any, g
     with ThreadPoolExecutor(2) as threads:
         assert list(threads.map(work, range(2))) == [[None, "hello", None, "hello", None]] * 2
     assert len((world.folder / "listed.txt").read_text().split()) == 1 + 2
+
+
+def test_a_shared_server_stays_until_all_who_started_it_have_closed(world: Any, go: Any) -> None:
+    """What it remembers for one agent outlives another, even one whose runs began at the same time."""
+
+    def planner(_: Task) -> Planning[str]:
+        return str((yield from act(*ECHO)).value)
+
+    async def story() -> list[Any]:
+        server = await world.accepted()
+        agents = [Scaffold(planner, monitors=["rules"], actions=[server], journal=world.folder / name) for name in "ab"]
+        async with agents[0] as one:
+            said = [await one.solve("Do it.")]
+            async with agents[1] as other:
+                said += await asyncio.gather(other.solve("Do it."), other.solve("Do it."))
+            said.append(await one.solve("Do it."))
+        return [each.answer for each in said]
+
+    assert go(story()) == ["hello"] * 4
+    assert len((world.folder / "listed.txt").read_text().split()) == 1 + 1  # as it was accepted, and as it was started
 
 
 def test_who_closes_a_shared_server_cuts_off_nobody_elses_call(world: Any, go: Any) -> None:

@@ -260,11 +260,13 @@ def test_parts_of_a_result_are_values(world: Any, go: Any) -> None:
 
     async def story() -> Any:
         server = await world.accepted(close=False, effects=dict.fromkeys(("picture", "links", "numbers"), "read"))
-        return await world.run(server, ("rogue.picture", {}), ("rogue.links", {}), ("rogue.numbers", {}))
+        measured = ("rogue.picture", {"text": "measured"})
+        return await world.run(server, ("rogue.picture", {}), measured, ("rogue.links", {}), ("rogue.numbers", {}))
 
-    picture, links, numbers = go(story()).answer
+    picture, measured, links, numbers = go(story()).answer
     image = {"sha256": sha256(b"\x89PNG and so on").hexdigest(), "size": 14}
     assert picture == ["here", {"image": image, "type": "image/png"}]
+    assert measured == [{"wide": 8}, *picture]
     assert links == [
         {"link": "file:///etc/passwd", "name": "passwd", "type": "text/plain"},
         {"resource": "note://1", "type": "text/plain", "text": "a note"},

@@ -77,7 +77,8 @@ class ActionSource(Protocol):
     """An outside source of actions that must be started before they are performed, such as an MCP server.
 
     What its actions declare is known before it is started, and does not change while it lives. One instance serves many
-    runs. `prepare` starts it unless it is running; `close` ends it and all it started, and may be called twice.
+    runs. `prepare` starts it unless it is running; `close` ends it and all it started, and may be called twice. Agents
+    that share one each prepare and close it: it may stay until all have.
     """
 
     def actions(self) -> Sequence[Action]:

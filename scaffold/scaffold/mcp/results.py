@@ -21,7 +21,9 @@ _MOST_SAID = 2000  # letters of a tool's error message
 def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
     """Return the value of a result: its structured content, else its text, else a list of its parts.
 
-    Images, sounds and other bytes are given by their digest; links are named but not followed.
+    Texts beside structured content say the same for clients that do not read it. Where there are other parts, the value
+    is a list: the structured content, if any, and all parts. Images, sounds and other bytes are given by their digest;
+    links are named but not followed.
 
     Args:
         result: the server's result.
@@ -37,11 +39,10 @@ def value_of(result: CallToolResult, secrets: Sequence[str]) -> Any:
             said = canonical(result.structured_content).decode()
         said = said or "it gives no reason"
         raise ToolFailed(f"the tool says that it failed: {shortened(without(secrets, said))}")
-    if result.structured_content is not None:
-        return without(secrets, result.structured_content)
-    if all(isinstance(each, str) for each in parts):
-        return without(secrets, "\n".join(parts))
-    return without(secrets, parts)
+    structured = [] if result.structured_content is None else [result.structured_content]
+    if not all(isinstance(each, str) for each in parts):
+        return without(secrets, [*structured, *parts])
+    return without(secrets, structured[0] if structured else "\n".join(parts))
 
 
 def _part(block: Any) -> Any:

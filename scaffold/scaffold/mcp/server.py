@@ -47,12 +47,14 @@ class _Running:
 
     Attributes:
         opening: held while a connection is opened, or its tools are listed.
+        holders: how many have prepared it and not closed it yet.
         live: the connection, once there is one.
         refused: why tools may not be called, by their names.
         secrets: the credentials that it was given.
     """
 
     opening: asyncio.Lock = field(default_factory=asyncio.Lock)
+    holders: int = 0
     live: Connection | None = None
     refused: dict[str, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
@@ -188,6 +190,7 @@ class McpServer:
         if say is not None:
             say(f"starting the MCP server {self.name}", 0.0)
         here = self._here
+        here.holders += 1  # also if it fails: whoever prepares it, closes it
         await self._ready(here)
         if here.refused:
             raise BadInput("; ".join(here.refused.values()))
@@ -195,11 +198,15 @@ class McpServer:
             say(f"starting the MCP server {self.name}", 1.0)
 
     async def close(self) -> None:
-        """Stop it, and everything that it started, in this event loop.
+        """Stop it, and everything that it started, in this event loop, once nobody else who prepared it needs it.
 
-        Calls under way are waited for: they are those of another agent that shares it, which starts it again.
+        Calls under way are waited for.
         """
-        live, self._here.live = self._here.live, None
+        here = self._here
+        here.holders = max(0, here.holders - 1)
+        if here.holders:
+            return
+        live, here.live = here.live, None
         if live is not None:
             try:
                 await live.idle.wait()
