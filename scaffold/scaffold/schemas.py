@@ -11,6 +11,28 @@ _MOST_SAID = 5
 _LONGEST_SAID = 200  # characters of one fault, which may quote the value
 
 
+def completed_by(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Return a function that checks arguments against a schema, and fills in those defaults that fit it themselves.
+
+    The function raises ValueError; see `faults_by` for the rest.
+    """
+    faults = faults_by(schema, name, extra)
+    alone = faults_by({key: part for key, part in schema.items() if key != "required"}, name, extra)
+    parts = schema.get("properties", {}).items()
+    said = {key: each["default"] for key, each in parts if isinstance(each, dict) and "default" in each}
+    defaults = {key: value for key, value in said.items() if not alone({key: value})}
+
+    def complete(arguments: dict[str, Any]) -> dict[str, Any]:
+        values = {**defaults, **arguments}
+        if not faults(values):
+            return values
+        if wrong := faults(arguments):
+            raise ValueError(wrong)
+        return arguments  # which exclude a default
+
+    return complete
+
+
 def faults_by(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str, Any]], str]:
     """Return a function that says where arguments do not fit a schema; it returns "" if they do.
 

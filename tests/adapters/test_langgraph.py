@@ -10,7 +10,7 @@ from langchain.agents import create_agent
 from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool, ToolException, tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import END, START, MessagesState, StateGraph
@@ -434,6 +434,28 @@ async def test_a_tool_that_raises_is_unknown_unless_it_reads(front: Front) -> No
             answer = await create_agent(model({"invoice": "i1"}), gated(run, [pay])).ainvoke(GO)
         assert said in results(answer)[0][0]
         assert front.statuses(run) == [("pay", status)]
+
+
+@pytest.mark.parametrize("handle", [True, "it failed", str, None])
+async def test_an_error_that_a_tool_turns_into_its_result_is_an_error(front: Front, handle: Any) -> None:
+    """In an agent and alone: the model is told what the tool would have told it, and whether to try again."""
+
+    @tool
+    async def pay(invoice: str) -> Any:
+        """Pay an invoice."""
+        if handle is None:
+            return ToolMessage("it failed", tool_call_id=invoice, status="error")
+        raise ToolException("it failed")
+
+    pay.handle_tool_error = handle
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        (its,) = gated(run, [pay])
+        answer = await create_agent(model({"invoice": "i1"}), [its]).ainvoke(GO)
+        alone = await its.ainvoke({"invoice": "i2"})
+    told = "It may have been done; do not do it again: ToolException: it failed"
+    assert results(answer) == [(told, "error")]
+    assert alone == told
+    assert front.statuses(run) == [("pay", "unknown")] * 2
 
 
 async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:

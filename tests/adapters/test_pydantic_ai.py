@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import pytest
 from pydantic import (
     AfterValidator,
@@ -32,6 +33,7 @@ from pydantic_ai import (
     ToolDefinition,
     ToolFailed,
     ToolReturn,
+    UnexpectedModelBehavior,
 )
 from pydantic_ai.capabilities import Hooks, NativeTool, Toolset
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart, UserPromptPart
@@ -415,6 +417,25 @@ async def test_a_toolset_is_taken_tool_by_tool(front: Front) -> None:
         answer = await agent.run("go")
     assert 'not of type "string"' in results(answer)[0][0]
     assert results(answer)[1] == ("paid i1", "success")
+
+
+async def test_what_a_toolset_sets_for_its_tools_holds(front: Front) -> None:
+    """Its seconds and its number of tries, where a tool says none itself."""
+
+    async def hang(invoice: str) -> str:
+        """Pay an invoice."""
+        await anyio.sleep(0.5)
+        return invoice
+
+    toolset: FunctionToolset[None] = FunctionToolset(timeout=0.02, max_retries=0)
+    toolset.add_function(hang, name="pay")
+    toolset.add_function(paying(front), name="other", timeout=5, retries=3)
+    async with front.gate(actions_of([toolset])).run("pay") as run:
+        pay, other = gated(run, [toolset])
+        assert (other.timeout, other.max_retries) == (5, 3)
+        with pytest.raises(UnexpectedModelBehavior, match="exceeded max retries count of 0"):
+            await Agent(model({"invoice": "i1"}), tools=[pay]).run("go")
+    assert front.statuses(run) == [("pay", "performed")]  # what began is waited for, and the agent's run is over
 
 
 async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Front) -> None:

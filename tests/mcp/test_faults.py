@@ -239,6 +239,33 @@ def test_arguments_that_do_not_fit_the_accepted_schema_never_leave(world: Any, g
 
 
 @pytest.mark.parametrize(
+    ("given", "done"),
+    [
+        ({}, {"text": "hi", "cents": 5}),
+        ({"cents": 7}, {"text": "hi", "cents": 7}),
+        ({"all": True, "text": "hi"}, {"all": True, "text": "hi"}),
+    ],
+)
+def test_the_defaults_of_the_accepted_schema_are_reviewed_and_sent(world: Any, go: Any, given: Any, done: Any) -> None:
+    """So a limit can be held to them; those that do not fit it themselves, or that others exclude, are left out."""
+    properties = {
+        "text": {"$ref": "#/$defs/text", "default": "hi"},
+        "cents": {"type": "integer", "default": 5},
+        "odd": {"type": "string", "default": None},
+        "all": True,
+    }
+    schema = {"properties": properties, "$defs": {"text": {"type": "string"}}, "not": {"required": ["all", "cents"]}}
+    (world.folder / "tools.json").write_text(json.dumps({"echo": {"inputSchema": {"type": "object", **schema}}}))
+
+    async def story() -> Any:
+        return await world.run(await world.accepted(), ("rogue.echo", given))
+
+    outcome = go(story())
+    assert outcome.answer == ["hi"]
+    assert outcome.actions[0].arguments == done
+
+
+@pytest.mark.parametrize(
     "text",
     [
         {"$ref": "#/$defs/nothing"},

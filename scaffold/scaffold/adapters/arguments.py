@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from scaffold.schemas import faults_by
+from scaffold.schemas import completed_by
 
 
 def plain(value: Any) -> Any:
@@ -72,14 +72,5 @@ def fitting(schema: dict[str, Any], name: str, extra: str) -> Callable[[dict[str
         BadInput: the schema is none, or refers to what would have to be fetched.
         MissingExtra: there is nothing that reads JSON Schema.
     """
-    faults = faults_by(schema, name, extra)
-    defaults = {key: each["default"] for key, each in schema.get("properties", {}).items() if "default" in each}
-
-    def fit(arguments: dict[str, Any], _: object) -> dict[str, Any]:
-        values = {**defaults, **arguments}
-        said = faults(values)
-        if said:
-            raise ValueError(said)
-        return values
-
-    return fit
+    complete = completed_by(schema, name, extra)
+    return lambda arguments, _: complete(arguments)

@@ -39,7 +39,7 @@ try:
     from langchain_core.callbacks import BaseCallbackHandler
     from langchain_core.messages import AIMessage, ToolMessage
     from langchain_core.runnables import RunnableConfig
-    from langchain_core.tools import BaseTool, Tool
+    from langchain_core.tools import BaseTool, Tool, ToolException
     from langgraph.errors import GraphBubbleUp
     from langgraph.prebuilt import ToolNode, ToolRuntime
     from langgraph.pregel import Pregel
@@ -60,6 +60,7 @@ class _OneText(BaseModel):
 
 
 _RUNTIME = "runtime"  # a ToolNode puts its own in under this name, whatever the annotation
+_HANDLERS = ("handle_tool_error", "handle_validation_error")
 _COMMAND = {each.name for each in fields(Command)}
 
 
@@ -226,11 +227,32 @@ class _Body:
         given: Any = {**arguments, **carried.beside}
         if call is not None:
             given = {"type": "tool_call", "name": self._tool.name, "args": given, "id": call}
+        handled: list[Any] = []
         try:
-            return await self._tool.ainvoke(given, config)
+            result = await _noting(self._tool, handled).ainvoke(given, config)
         except GraphBubbleUp as error:
             carried.turned = error
             raise
+        if isinstance(result, ToolMessage) and result.status == "error":
+            handled.append(result.content)
+        if handled:
+            raise ToolException(str(ToolMessage(handled[-1], tool_call_id="").text))
+        return result
+
+
+def _noting(tool: BaseTool, handled: list[Any]) -> BaseTool:
+    """A tool that keeps a note of the errors that it turns into results, since for the gate they are none."""
+
+    def noting(flag: Any) -> Any:
+        def note(error: Exception) -> Any:
+            said = flag(error) if callable(flag) else flag if isinstance(flag, str) else str(error)
+            handled.append(said)
+            return said
+
+        return note
+
+    flags = {name: flag for name in _HANDLERS if (flag := getattr(tool, name))}
+    return tool.model_copy(update={name: noting(flag) for name, flag in flags.items()}) if flags else tool
 
 
 class _Thinking(BaseCallbackHandler):

@@ -5,7 +5,8 @@
         agent = Agent(model, tools=gated(run, [search, pay]), capabilities=[thinking(run)])
         await agent.run(question)
 
-Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one. A gated tool belongs to one run,
+Tools are functions, `Tool`s, or `FunctionToolset`s, whose tools are taken one by one (its instructions are for you to
+give to the agent). A gated tool belongs to one run,
 and so does the agent that has it. With `thinking(run)`, stream with `run_stream_events` or `iter`: `run_stream` makes
 calls before the model's words with them have been read, which is refused. What a tool raises to steer its agent
 (`ModelRetry`, `ApprovalRequired`) reaches it.
@@ -103,6 +104,9 @@ def gated(run: GatedRun | SyncGatedRun, tools: Tools) -> list[Tool[Any]]:
             var_positional_field=None,
         )
         made.append(front)
+    for toolset in tools:
+        if isinstance(toolset, FunctionToolset):
+            _hand_down(toolset, [front for front in made if front.name in toolset.tools])
     return made
 
 
@@ -239,6 +243,13 @@ class _Body:
 
 def _each(tools: Tools) -> list[Any]:
     return [each for tool in tools for each in (tool.tools.values() if isinstance(tool, FunctionToolset) else (tool,))]
+
+
+def _hand_down(toolset: FunctionToolset[Any], tools: Sequence[Tool[Any]]) -> None:
+    """Give its tools what a toolset sets for those that say nothing themselves."""
+    for tool in tools:
+        tool.timeout = toolset.timeout if tool.timeout is None else tool.timeout
+        tool.max_retries = toolset.max_retries if tool.max_retries is None else tool.max_retries
 
 
 def _as_tool(given: Any) -> Tool[Any]:

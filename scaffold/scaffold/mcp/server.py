@@ -27,7 +27,7 @@ from scaffold.mcp.pins import Pins, Tool, compare
 from scaffold.mcp.results import shortened, value_of, without
 from scaffold.mcp.settings import ServerSettings, expanded, settings_of
 from scaffold.mcp.transport import Ending, address, as_transport, program
-from scaffold.schemas import faults_by
+from scaffold.schemas import completed_by
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.wrapping.scrubbing import scrubbed
@@ -395,14 +395,14 @@ class McpAction:
         self._fitting = b""
 
     @cached_property
-    def _faults(self) -> Callable[[dict[str, Any]], str]:
+    def _complete(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
         try:
-            return faults_by(self._tool.input_schema, self.spec.name, "mcp")
+            return completed_by(self._tool.input_schema, self.spec.name, "mcp")
         except BadInput as error:
             raise ValueError(str(error)) from None
 
     def validate(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Check arguments against the accepted schema; a tool that has changed since takes none."""
+        """Check arguments against the accepted schema, and fill in its defaults; a changed tool takes none."""
         refused = self._server.refusal(self._tool.name)
         if refused:
             raise ValueError(refused)
@@ -410,10 +410,8 @@ class McpAction:
         values: dict[str, Any] = decode(exact)
         if exact == self._fitting:  # the gate validates one call more than once
             return values
-        faults = self._faults(values)
-        if faults:
-            raise ValueError(faults)
-        self._fitting = exact
+        values = self._complete(values)
+        self._fitting = canonical(values)
         return values
 
     async def perform(self, arguments: Mapping[str, Any], clearance: Clearance) -> Any:
