@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import AsyncGenerator, Iterator
@@ -111,6 +112,22 @@ def test_a_full_disk_before_an_intent_lets_no_action_through(tiny_disk: Path, tm
     assert outcome.status == "unavailable"
     assert "No space" in outcome.reason
     assert not ledger.lines()
+
+
+def test_a_run_whose_folder_was_removed_lets_no_action_through(tmp_path: Path) -> None:
+    """Its open files can still be written to, but end with the process: nothing would tell of the action."""
+    ledger = EffectLedger(tmp_path / "effects")
+    outcome = Scaffold(
+        do_it,
+        monitors=[],
+        actions=[pay_into(ledger)],
+        journal=FileJournal(tmp_path / "runs"),
+        surroundings=Surroundings(
+            reach=lambda point: shutil.rmtree(tmp_path / "runs") if point == "action.intent:before" else None
+        ),
+    ).solve_sync(TASK)
+    assert (outcome.status, ledger.lines()) == ("unavailable", [])
+    assert outcome.reason.endswith(": it was removed")
 
 
 def test_a_full_disk_where_an_identity_is_taken_pauses_the_run(tiny_disk: Path, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import multiprocessing
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,40 @@ def test_a_run_that_has_begun_stays_where_no_more_of_it_can_be_written(tmp_path:
         await journal.release(claim)
         assert [record.seq async for record in journal.read("r")] == [1]
 
+    asyncio.run(work())
+
+
+def test_a_fork_has_no_part_in_the_lock_of_a_run(tmp_path: Path) -> None:
+    """A pool's process may outlive the run, or its parent: the run can be resumed, and the fork cannot write it."""
+
+    async def at_once(_descriptor: int) -> None:
+        return None
+
+    def write(to: Connection, attempt: Coroutine[Any, Any, None]) -> None:
+        try:
+            attempt.send(None)
+        except JournalFailed as error:
+            to.send(str(error))
+        to.recv()
+
+    async def work() -> None:
+        here, there = fork.Pipe()
+        journal, writing = FileJournal(tmp_path, fsync=at_once), Writing()
+        claim = await journal.claim("r", "a", create=True)
+        await journal.append(claim, thought(writing, 1), durable=True)
+        attempt = journal.append(claim, thought(writing, 1), durable=False)
+        child = fork.Process(target=write, args=(there, attempt))
+        child.start()
+        attempt.close()
+        assert here.recv() == f"cannot write to {tmp_path / 'r'}: Bad file descriptor"
+        await journal.release(claim)
+        claim = await journal.claim("r", "b")
+        await journal.release(claim)
+        here.send("done")
+        child.join()
+        assert [record.seq async for record in journal.read("r")] == [1]
+
+    fork = multiprocessing.get_context("fork")
     asyncio.run(work())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
 
 _BLOCK = 65_536
+_locked: dict[int, tuple[int, int]] = {}  # descriptors of what this process has locked, with device and inode
 _SEAL = b',"hash":"'
 
 
@@ -71,6 +73,29 @@ def lock(descriptor: int, path: Path) -> None:
         raise JournalFailed(
             f"cannot lock {path}: {error.strerror}: keep it on a local disk, or runs in PostgreSQL (--runs)"
         ) from error
+    _locked[descriptor] = _file_of(descriptor)
+
+
+def _file_of(descriptor: int) -> tuple[int, int]:
+    found = os.fstat(descriptor)
+    return found.st_dev, found.st_ino
+
+
+def _leave_to_parent() -> None:
+    """In a fork, such as a pool's process, let go of the parent's locks: a lock holds until the last copy is closed.
+
+    In the place of each file comes one that cannot be written: two processes must not write one run.
+    """
+    for descriptor, file in _locked.items():
+        with contextlib.suppress(OSError):
+            if _file_of(descriptor) == file:
+                nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                os.dup2(nothing, descriptor, inheritable=False)
+                os.close(nothing)
+    _locked.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def held_error(folder: Path) -> RunHeld:

@@ -19,7 +19,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from errno import EIO
+from errno import EIO, ENOENT
 
 Sync = Callable[[int], Awaitable[None]]
 _FEW_THREADS, _MOST_THREADS = 12, 32
@@ -125,6 +125,13 @@ class Files(ABC):
                 over.set_result(None)
 
 
+def _make_durable(descriptor: int) -> None:
+    """Sync a file that can still be found: one that was removed while it is open would be gone with this process."""
+    os.fsync(descriptor)
+    if not os.fstat(descriptor).st_nlink:
+        raise OSError(ENOENT, "it was removed")
+
+
 class Syncing:
     """Syncs the files of one journal, for one event loop.
 
@@ -132,7 +139,7 @@ class Syncing:
         fsync: syncs one file; raises OSError on failure.
     """
 
-    def __init__(self, fsync: Callable[[int], None] = os.fsync) -> None:
+    def __init__(self, fsync: Callable[[int], None] = _make_durable) -> None:
         self._loop = asyncio.get_running_loop()
         self._fsync = fsync
         self._usual = 2 * _QUICK_S  # moving average of one run's sync in seconds; a guess at first
