@@ -241,6 +241,23 @@ def test_an_export_that_is_refused_says_so(invoices: Any, desk: Any, monkeypatch
     assert "OTEL_EXPORTER_OTLP_HEADERS" in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_collector_that_takes_nothing_now_is_quoted(
+    invoices: Any, desk: Any, status: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It did answer, and nothing has to be started: later the spans can be exported, also those of a live run."""
+    desk.status = status
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
+    with pytest.raises(Unavailable, match=rf"takes no spans \(HTTP {status} .*\): wait until it takes them, and export"):
+        export(invoices.told)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "10")
+    live = LiveExport()
+    for event, content in invoices.told:
+        live.feed(event, content)
+    assert live.close(timeout=0.5) > 0
+    assert f"(HTTP {status} " in caplog.text
+
+
 @pytest.mark.parametrize("status", [200, 302, 307])
 def test_a_web_page_has_taken_no_spans(invoices: Any, desk: Any, caplog: pytest.LogCaptureFixture, status: int) -> None:
     """A proxy's page to sign in at, or the backend's own: it answers anything with success, later as live."""
@@ -254,6 +271,13 @@ def test_a_web_page_has_taken_no_spans(invoices: Any, desk: Any, caplog: pytest.
     _, lost = run_live(invoices)
     assert lost > 0
     assert said in caplog.text
+
+
+def test_an_answer_that_leads_nowhere_is_no_success(invoices: Any, desk: Any) -> None:
+    """OpenTelemetry takes a redirection without an address for success."""
+    desk.status, desk.kind = 301, ""
+    sent = export(invoices.told)
+    assert (sent.spans, sent.reason) == (0, "it answered HTTP 301, and is no collector")
 
 
 def test_spans_that_an_accepted_request_lost_are_counted(

@@ -12,6 +12,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -62,12 +63,14 @@ class _Exporter(OTLPSpanExporter):
         rejected: how many spans collectors rejected in requests that they accepted otherwise (OTLP's partial success);
             more than there are spans if it was no collector that answered, but a page to sign in at.
         rejection: what they said of the last ones.
+        refusal: the latest answer if it refused a whole request, which may be tried again; else empty.
     """
 
     def __init__(self, backend: Backend) -> None:
         super().__init__(headers=headers(backend) if backend == "mlflow" else None, session=self._listening())
         self.rejected = 0
         self.rejection = ""
+        self.refusal = ""
 
     def _listening(self) -> requests.Session | None:
         """Return a session that reads answers, which the exporter does not; None if the host brings its own."""
@@ -78,6 +81,7 @@ class _Exporter(OTLPSpanExporter):
         return session
 
     def _answered(self, response: requests.Response, **_: object) -> None:
+        self.refusal = "" if response.ok else f"HTTP {response.status_code} {response.reason}"[:_LONGEST_REASON]
         if not response.ok:
             return
         kind = response.headers.get("content-type", "")
@@ -85,6 +89,8 @@ class _Exporter(OTLPSpanExporter):
             self._reject(f"it sends on to {_place(urljoin(response.url, response.headers['location']))}")
         elif kind.startswith("text/html"):
             self._reject("it answered with a web page, and is no collector")
+        elif response.status_code >= HTTPStatus.MULTIPLE_CHOICES:
+            self._reject(f"it answered HTTP {response.status_code}, and is no collector")
         if not kind.startswith("application/x-protobuf"):
             return
         try:
@@ -149,18 +155,22 @@ class Collector(SpanExporter):
     Attributes:
         sent: number of spans that the collector accepted.
         failed: number of the others.
-        reason: why the last ones failed, in a few words.
     """
 
     def __init__(self, backend: Backend = "generic") -> None:
         self.sent = 0
         self.failed = 0
-        self.reason = ""
+        self._reason = ""
         self._exporter = _Exporter(backend)
         self._heard: list[str] = []
         self._exporting: int | None = None
         self._stopped = False
         _exporter_log.addFilter(self._overhear)
+
+    @property
+    def reason(self) -> str:
+        """Why the last ones failed, or are tried again, in a few words."""
+        return self._reason or self._exporter.refusal
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send spans, in as many requests as their size requires."""
@@ -174,7 +184,7 @@ class Collector(SpanExporter):
                 self.sent += len(part) - rejected
                 self.failed += rejected
                 if rejected:
-                    self.reason = self._exporter.rejection or "it did not say why"
+                    self._reason = self._exporter.rejection or "it did not say why"
             elif not self._stopped and _TOO_LARGE in self.reason and (smaller := _smaller(part)):
                 waiting += smaller[::-1]
             else:
@@ -202,7 +212,7 @@ class Collector(SpanExporter):
             self._exporting = None
             self._stop_listening()
         if not delivered:
-            self.reason = _gist(self._heard)
+            self._reason = self._exporter.refusal or _gist(self._heard)
         return delivered
 
     def _stop_listening(self) -> None:

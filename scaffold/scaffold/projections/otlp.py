@@ -38,6 +38,7 @@ __all__ = ["ExportResult", "LiveExport", "export", "live_from_environment"]
 BATCH = 512
 BADGE_SECONDS = 600.0
 _UNKNOWN_TO_IT = ("HTTP 401", "HTTP 403")
+_NOT_NOW = ("HTTP 429", "HTTP 502", "HTTP 503", "HTTP 504")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,8 @@ def _cannot_export(collector: Collector) -> str:
     some = f"takes no more spans ({collector.reason}; it took {collector.sent})"
     if collector.reason.startswith(_UNKNOWN_TO_IT):
         cure = f"give what it wants of its users in {OTEL_EXPORTER_OTLP_HEADERS}"
+    elif collector.reason.startswith(_NOT_NOW):
+        cure = "wait until it takes them"
     else:
         cure = (
             "start a collector for OTLP over HTTP there, usually at port 4318 and not at gRPC's 4317, or set"
