@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from scaffold.errors import GaveUp, StepFailed, StepRefused, TaskError
 from scaffold.planning import note, think
@@ -79,6 +80,13 @@ class MarchOptions(PlannerOptions):
     ] = ()
     note_every: Annotated[int, Field(ge=1, description="steps after which a checkpoint is noted")] = 10_000
     max_tokens: Annotated[int, Field(ge=1)] = 256
+
+    @model_validator(mode="after")
+    def _can_decide(self) -> Self:
+        if self.cap < self.ahead:
+            said = "`cap` should be at least {ahead}, as `ahead` is: no fewer samples can decide"
+            raise PydanticCustomError("march", said, {"ahead": self.ahead})
+        return self
 
 
 class Marched(BaseModel):

@@ -52,6 +52,10 @@ class Policy(BaseModel):
     def _is_one(self) -> Self:
         if self.majority is not None and self.ahead_by is not None:
             raise PydanticCustomError("sampling", "should be either `majority` or `ahead_by`")
+        least = self.majority or self.ahead_by or 1
+        if self.cap is not None and self.cap < least:
+            said = "`cap` should be at least {least}: no fewer samples can decide"
+            raise PydanticCustomError("sampling", said, {"least": least})
         return self
 
     def sampling(self) -> Sampling:

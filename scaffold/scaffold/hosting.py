@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from anyio.from_thread import BlockingPortal
 
-    from scaffold.interfaces import Action, Approver, Backend, Journal, Monitor, Surroundings, Witness
+    from scaffold.interfaces import Action, ActionSource, Approver, Backend, Journal, Monitor, Surroundings, Witness
     from scaffold.trace.heads import Signer
     from scaffold.vocabulary.actions import Observation
     from scaffold.vocabulary.events import Event
@@ -48,7 +48,7 @@ class Gate(Assembly):
             paid = await run.act("pay", {"account": "DE02", "cents": 1999})
 
     Args:
-        actions: what the agent may call.
+        actions: what the agent may call. A source of actions, such as an MCP server, adds all of its own.
         monitors: names, `{name: settings}`, or Monitors; None for those that are on by default.
         backends: for each role of monitors (`judge`) a spec, a table with `use` and options, or a Backend.
         model: what the trace calls the host's own model.
@@ -69,7 +69,7 @@ class Gate(Assembly):
     def __init__(  # noqa: PLR0913 - all that a gate may be made of
         self,
         *,
-        actions: Sequence[Action] = (),
+        actions: Sequence[Action | ActionSource] = (),
         monitors: Sequence[str | Mapping[str, Any] | Monitor] | None = None,
         backends: Mapping[str, str | Mapping[str, Any] | Backend] | None = None,
         model: str = "host",

@@ -110,8 +110,10 @@ def _vote(table: dict[str, Any]) -> Sampling:
             raise TaskError(f"should be {MOST_SAMPLES:,} at most, not {show(number)}", path=(key,))
     if "batch" in table and named[0] == "once":
         raise TaskError("can only be used with `majority` or `ahead_by`", path=("batch",))
-    flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
     cap = table.get("cap")
+    if cap is not None and named[0] != "once" and cap < table[named[0]]:
+        raise TaskError(f"should be at least {table[named[0]]}: no fewer samples can decide", path=("cap",))
+    flags = (shorter_than(table["shorter_than"]),) if "shorter_than" in table else ()
     match named[0]:
         case "majority":
             return majority(table["majority"], cap=cap, batch=table.get("batch", 1), flags=flags)

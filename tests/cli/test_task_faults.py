@@ -80,6 +80,7 @@ FAULTS = {
     "sampling": ("prompt: a\nsampling:\n  ahed_by: 2\n", ":3: sampling.ahed_by: is not known; did you mean 'ahead_by'?"),
     "sampling cut short": ("prompt: a\nsampling: maj\n", ":2: sampling.maj: is not known; did you mean 'majority'?"),
     "sampling's number": ("prompt: a\nsampling: {majority: two}\n", ":2: sampling.majority: should be a whole number"),
+    "a cap that decides nothing": ("prompt: a\nsampling: {majority: 5, cap: 3}\n", ":2: sampling.cap: should be at least 5: no fewer samples can decide"),
     "more samples than memory": ("prompt: a\nsampling: {majority: 100000000000}\n", ":2: sampling.majority: should be 10,000 at most"),
     "prompts": ("prompt: a\nprompts: here\n", ":2: prompts: there is no folder 'here'"),
     "goal of two kinds": ("prompt: a\ngoals:\n  - principle: be kind\n    constraint: be quick\n", ":3: goals.0: has both `constraint` and `principle`: a goal has one kind; make it two goals"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scaffold import Planning, Task, Thought, ahead_by, majority, once, shorter_than, think, verified
+from scaffold import Planning, Task, Thought, ahead_by, majority, once, several, shorter_than, think, verified
 from scaffold.errors import NoWinner, StepFailed
 from scaffold.testing import Noisy, Scripted
 from scaffold.vocabulary.models import Delta, Request, Sample, Usage
@@ -107,12 +107,25 @@ def test_a_policy_of_nothing_is_refused(make: Callable[[], Sampling]) -> None:
         (lambda: ahead_by(10**9), "k should be 10,000 at most, not 1000000000"),
         (lambda: majority(2.5), "n should be a whole number, not 2.5"),  # type: ignore[arg-type]  # that is the point
         (lambda: once(tries=10_001), "tries should be 10,000 at most, not 10001"),
+        (lambda: majority(5, cap=3), "cap should be at least 5: no fewer samples can decide, so not 3"),
+        (lambda: ahead_by(3, cap=2), "cap should be at least 3: no fewer samples can decide, so not 2"),
+        (lambda: several(2, cap=-1), "cap should be at least 1, not -1"),
     ],
 )
 def test_a_policy_that_nothing_could_carry_out_is_refused(make: Callable[[], Sampling], said: str) -> None:
-    """It would ask for all its samples at once, and fill the memory; half a vote does not exist."""
+    """It would fill the memory with samples, or draw more than its cap; half a vote does not exist."""
     with pytest.raises(ValueError, match=re.escape(said)):
         make()
+
+
+def test_what_is_no_check_is_refused_before_anything_is_asked() -> None:
+    """A check by itself in place of a tuple of them, or what is none, is an error where the policy is made."""
+    with pytest.raises(TypeError, match=re.escape("`flags` should be a tuple of checks, such as (shorter_than(750),)")):
+        majority(3, flags=shorter_than(9))  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(TypeError, match="`flags` should be a tuple of checks"):
+        once(flags=("short",))  # type: ignore[arg-type]  # that is the point
+    with pytest.raises(TypeError, match="`critic` should be a function of a sample's value, not 3"):
+        verified(3)  # type: ignore[arg-type]  # that is the point
 
 
 # --- through the engine

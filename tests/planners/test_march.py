@@ -245,6 +245,13 @@ def test_rules_that_are_none_are_a_fault_of_the_task(domain: Any, said: str) -> 
     assert not str(caught.value).endswith(f", not {domain!r}")  # said once is enough
 
 
+def test_a_cap_below_the_lead_is_a_fault_of_the_task() -> None:
+    """No decision could lead by more than all of its samples."""
+    with pytest.raises(TaskError, match="`cap` should be at least 9, as `ahead` is") as caught:
+        registry.planner(march, {"domain": Counting(3), "ahead": 9, "cap": 8})
+    assert caught.value.path == ("planner", "options")
+
+
 @pytest.mark.parametrize("broken", ["start", "done", "show", "next"])
 def test_rules_that_raise_fail_the_run_with_their_error(solve: Any, broken: str) -> None:
     """The run ends as failed, says what was raised, and its trace is whole."""

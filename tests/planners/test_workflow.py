@@ -124,6 +124,10 @@ def test_outputs_keep_where_they_came_from() -> None:
         ),
         ({"steps": [{"id": "a", "instruction": "x", "needs": "b"}]}, "steps.0.needs: should be a list, not 'b'"),
         (
+            {"steps": [{"id": "a", "instruction": "x", "sampling": {"majority": 5, "cap": 3}}]},
+            "steps.0.sampling: `cap` should be at least 5: no fewer samples can decide",
+        ),
+        (
             {"steps": [{"id": "a", "instruction": "x", "sampling": {"majorty": 3}}]},
             "steps.0.sampling.majorty: is not known; did you mean 'majority'?",
         ),

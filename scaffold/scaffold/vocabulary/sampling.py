@@ -227,8 +227,13 @@ def _first(votes: Votes, value: bytes) -> int:
 
 
 def once(*, tries: int = 3, flags: tuple[Check, ...] = ()) -> Sampling:
-    """Take the first acceptable sample; flagged ones are drawn again, up to `tries` samples."""
-    return _First(cap=at_least_one(tries, "tries"), flags=flags)
+    """Take the first acceptable sample; flagged ones are drawn again, up to `tries` samples.
+
+    Raises:
+        ValueError: `tries` is no number of samples.
+        TypeError: `flags` are no checks.
+    """
+    return _First(cap=at_least_one(tries, "tries"), flags=_checks(flags))
 
 
 def majority(n: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
@@ -239,8 +244,13 @@ def majority(n: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Che
         cap: most samples; 2 n if None.
         batch: least samples to draw at a time, even where fewer could decide: quicker, but dearer if they do.
         flags: checks that each sample must pass.
+
+    Raises:
+        ValueError: a number of samples is none, or `cap` is less than n.
+        TypeError: `flags` are no checks.
     """
-    return _Majority(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), batch=at_least_one(batch, "batch"), flags=flags)
+    n = at_least_one(n, "n")
+    return _Majority(n=n, cap=_most(cap, n, 2 * n), batch=at_least_one(batch, "batch"), flags=_checks(flags))
 
 
 def ahead_by(k: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Check, ...] = ()) -> Sampling:
@@ -254,13 +264,43 @@ def ahead_by(k: int, *, cap: int | None = None, batch: int = 1, flags: tuple[Che
         batch: least samples to draw at a time: quicker, but dearer if the vote is decided within a batch. The winner
             is the same.
         flags: checks that each sample must pass.
+
+    Raises:
+        ValueError: a number of samples is none, or `cap` is less than k.
+        TypeError: `flags` are no checks.
     """
-    return _AheadBy(k=at_least_one(k, "k"), cap=max(k, cap or 8 * k), batch=at_least_one(batch, "batch"), flags=flags)
+    k = at_least_one(k, "k")
+    return _AheadBy(k=k, cap=_most(cap, k, 8 * k), batch=at_least_one(batch, "batch"), flags=_checks(flags))
 
 
 def several(n: int, *, cap: int | None = None, flags: tuple[Check, ...] = ()) -> Sampling:
-    """Keep the first n acceptable samples, as the thought's `candidates`; fewer if `cap` samples have no more."""
-    return _Several(n=at_least_one(n, "n"), cap=max(n, cap or 2 * n), flags=flags)
+    """Keep the first n acceptable samples, as the thought's `candidates`; fewer if `cap` samples have no more.
+
+    Args:
+        n: how many are wanted.
+        cap: most samples; 2 n if None.
+        flags: checks that each sample must pass.
+
+    Raises:
+        ValueError: a number of samples is none, or `cap` is less than n.
+        TypeError: `flags` are no checks.
+    """
+    n = at_least_one(n, "n")
+    return _Several(n=n, cap=_most(cap, n, 2 * n), flags=_checks(flags))
+
+
+def _most(cap: int | None, least: int, default: int) -> int:
+    if cap is None:
+        return default
+    if at_least_one(cap, "cap") < least:
+        raise ValueError(f"cap should be at least {least}: no fewer samples can decide, so not {cap}")
+    return cap
+
+
+def _checks(flags: tuple[Check, ...]) -> tuple[Check, ...]:
+    if callable(flags) or not all(map(callable, flags)):
+        raise TypeError(f"`flags` should be a tuple of checks, such as (shorter_than(750),), not {flags!r}")
+    return flags
 
 
 class _Verified(msgspec.Struct, frozen=True):
@@ -281,7 +321,13 @@ def verified(critic: Callable[[Any], Any], *, tries: int = 8, timeout_s: float =
         critic: called with a sample's value, in a thread of its own.
         tries: most samples.
         timeout_s: seconds after which the critic has failed.
+
+    Raises:
+        ValueError: `tries` is no number of samples.
+        TypeError: the critic cannot be called.
     """
+    if not callable(critic):
+        raise TypeError(f"`critic` should be a function of a sample's value, not {critic!r}")
     return _First(cap=at_least_one(tries, "tries"), flags=(_Verified(critic, timeout_s),))
 
 
