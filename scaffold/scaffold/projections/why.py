@@ -142,9 +142,8 @@ class _Origins:
     def follow(self, link: Link) -> None:
         event = link.event
         match event:
-            case ev.StepAsked(ledger="model"):
-                said = body_of(link.content).get("provenance", ())
-                self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
+            case ev.StepAsked(ledger="model") | ev.QuestionAsked():
+                self._sources[event.key] = _asked_about(body_of(link.content))
             case ev.ActionProposed():
                 self._propose(event, body_of(link.content).get("call", {}))
             case ev.PlanProposed():
@@ -152,9 +151,6 @@ class _Origins:
                 self._planned[event.key] = {each.get(name) for each in calls for name in ("action", "id")}
             case ev.PlanDecided(allowed=True):
                 self._planned.pop(event.key, None)
-            case ev.QuestionAsked():
-                said = body_of(link.content).get("provenance", ())
-                self._sources[event.key] = [source for each in said for source in each.get("sources", ())]
             case ev.StepAnswered(ledger="model") | ev.ActionOutcome() | ev.QuestionAnswered():
                 self._inner.append(tuple(event.key.split("/")))
             case _:
@@ -357,7 +353,7 @@ class _Telling:
         content = body_of(link.content)
         match event:
             case ev.StepAsked():
-                sources = [source for each in content.get("provenance", ()) for source in each.get("sources", ())]
+                sources = _asked_about(content)
                 self._because[event.key] = Because(key=event.key, what="step", name=event.step, sources=sources)
                 self._because[event.key].by = f"{event.backend}:{event.model}"
             case ev.StepAnswered() if event.key in self._because:
@@ -371,8 +367,8 @@ class _Telling:
                 because.said = _short(content.get("value", content.get("reason")))
                 because.tainted, because.by = event.tainted, event.status
             case ev.QuestionAsked():
-                said = content.get("title", "a question")
-                self._because[event.key] = Because(key=event.key, what="answer", name=_cut(said))
+                said, sources = _cut(content.get("title", "a question")), _asked_about(content)
+                self._because[event.key] = Because(key=event.key, what="answer", name=said, sources=sources)
             case ev.QuestionAnswered() if event.key in self._because:
                 self._because[event.key].said = _short(content.get("value"))
                 self._because[event.key].by = event.by
@@ -386,6 +382,11 @@ class _Telling:
         because.reasoning = _cut(won.get("reasoning", ""))
         because.votes = f"{event.votes} of {event.samples}"
         because.confidence, because.tainted = event.confidence, event.tainted
+
+
+def _asked_about(content: dict[str, Any]) -> list[str]:
+    """Return the sources of what a step or a question is about."""
+    return [source for each in content.get("provenance", ()) for source in each.get("sources", ())]
 
 
 def _origin(provenance: dict[str, Any]) -> tuple[list[str], bool]:
