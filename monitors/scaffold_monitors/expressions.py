@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold_monitors._cel import compile_cel
+from scaffold.cel_library import compile_cel
 from scaffold_monitors.reading import ACROSS, CLOCK, FUNCTIONS, Fault, Mention, Reading
 from scaffold_monitors.ready import expand
 
 if TYPE_CHECKING:
-    import cel  # slow to import: see `_cel`
+    import cel  # slow to import: see `scaffold.cel_library`
 
 MOST_CHARACTERS = 2_000
 # One unit takes about a microsecond: an operator on a small value, or copying one node of a record.

@@ -20,8 +20,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from scaffold.cel_library import compile_cel
 from scaffold.errors import nearest
-from scaffold_monitors._cel import compile_cel
 from scaffold_monitors.regexes import pattern_cost
 
 MOST_DEPTH = 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from scaffold_monitors._cel import compile_cel
+from scaffold.cel_library import compile_cel
 
 MOST_CHARACTERS = 200
 MOST_COST = 5_000

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold_monitors._cel import new_context
+from scaffold.cel_library import new_context
 from scaffold_monitors.expressions import MOST_COST
 from scaffold_monitors.moments import Size
 from scaffold_monitors.reading import OWN_FUNCTIONS

@@ -17,7 +17,7 @@ from functools import lru_cache
 from itertools import product
 from typing import Any
 
-from scaffold_monitors._cel import compile_cel, new_context
+from scaffold.cel_library import compile_cel, new_context
 
 # One value of each type.
 _SAMPLES = {

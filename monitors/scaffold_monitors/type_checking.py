@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from scaffold.cel_library import compile_cel
 from scaffold_monitors import sorts
-from scaffold_monitors._cel import compile_cel
 from scaffold_monitors.reading import CLOCK, OWN_FUNCTIONS, Fault
 from scaffold_monitors.sorts import ANYTHING, BOOL, INT, NUMBER, STRING, Sort, either
 from scaffold_monitors.syntax import Node, tree

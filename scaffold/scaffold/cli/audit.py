@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scaffold.cli.actions import actions
 from scaffold.cli.export import export
 from scaffold.cli.grouping import WholeSentences
 from scaffold.cli.import_ import import_
@@ -149,6 +150,7 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
         click.echo(f"wrote {len(known.figures)} figures to {write}", err=True)
 
 
+audit.add_command(actions)
 audit.add_command(export)
 audit.add_command(why)
 for _each in (show, prune, compress, import_):

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _ROLE = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*=")
+_AGE = re.compile(r"(\d+(?:\.\d+)?)([hdwy]?)")
+_HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
 
 
 def place(said: str) -> Path | str:
@@ -38,6 +41,30 @@ def runs_option(command: Command) -> Command:
         type=place,
         help="Where runs are kept: a folder, or postgresql://... [$SCAFFOLD_RUNS, .scaffold/runs].",
     )(command)
+
+
+def ago(said: str) -> float:
+    """Parse an age such as 90d, as a click type: the moment that long ago, in seconds since the epoch."""
+    found = _AGE.fullmatch(said.strip())
+    if found is None:
+        raise click.BadParameter(f"{said!r} is not an age: write one such as 90d, 12h, 4w or 2y")
+    return time.time() - float(found[1]) * _HOURS[found[2]] * 3600
+
+
+def moment(said: str) -> float:
+    """Parse an age, or a date or time (in the local zone unless it names one), as a click type."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(said.strip()).timestamp()
+    except (ValueError, OverflowError):
+        try:
+            return ago(said)
+        except click.BadParameter:
+            raise click.BadParameter(
+                f"{said!r} is neither an age, such as 7d or 12h, nor a date or time, such as 2026-11-17 or "
+                "2026-11-17T09:30"
+            ) from None
 
 
 class Signing(NamedTuple):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from scaffold.cli.options import journal_at, json_option, runs_option
+from scaffold.cli.options import ago, journal_at, json_option, runs_option
 from scaffold.cli.speech import json_text
 from scaffold.errors import count
 
@@ -18,13 +16,12 @@ if TYPE_CHECKING:
 
     from scaffold.trace.pruning import Pruned, Pruning
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)([hdwy]?)")
-_HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
-
 
 @click.command()
 @click.argument("named", metavar="[RUN...]", nargs=-1)
-@click.option("--older-than", metavar="AGE", help="Runs whose last event is at least this old: 90d, 12h, 4w, 2y.")
+@click.option(
+    "--older-than", metavar="AGE", type=ago, help="Runs whose last event is at least this old: 90d, 12h, 4w, 2y."
+)
 @click.option(
     "--mentioning", metavar="TEXT", multiple=True, help="Only content and answers that contain this, in any case."
 )
@@ -36,7 +33,7 @@ _HOURS = {"h": 1, "d": 24, "": 24, "w": 168, "y": 8766}
 def prune(
     *,
     named: tuple[str, ...],
-    older_than: str | None,
+    older_than: float | None,
     mentioning: tuple[str, ...],
     whole: bool,
     unfinished: bool,
@@ -50,7 +47,7 @@ def prune(
     with the rest. Copies elsewhere (backups, tracing backends, reports, results of batches) are not touched. Exit
     status 1 if a run was skipped: it has not ended, is being written, or is encrypted and there is no key.
     """
-    if not (named or older_than or mentioning):
+    if not (named or older_than is not None or mentioning):
         raise click.UsageError("name runs, or give --older-than or --mentioning")
     if whole and mentioning:
         raise click.UsageError("--whole removes whole runs and --mentioning parts of them: give only one of them")
@@ -60,9 +57,8 @@ def prune(
 
     journal = journal_at(runs)
     found = [journal.find(each) for each in named] or journal.runs()
-    until = time.time() - _seconds(older_than) if older_than else None
     pruned = list(
-        _pruned(pruning_of(journal), found, until, mentioning, whole=whole, unfinished=unfinished, dry=not yes)
+        _pruned(pruning_of(journal), found, older_than, mentioning, whole=whole, unfinished=unfinished, dry=not yes)
     )
     if as_json:
         import msgspec
@@ -119,15 +115,6 @@ def _pruned(
             done = Pruned(run=run, passed_over=f"{error.filename} cannot be used: {error.strerror}")
         if done.contents or done.answers or done.gone or done.passed_over:
             yield done
-
-
-def _seconds(age: str) -> float:
-    found = _AGE.fullmatch(age.strip())
-    if found is None:
-        raise click.BadParameter(
-            f"{age!r} is not an age: write one such as 90d, 12h, 4w or 2y", param_hint="--older-than"
-        )
-    return float(found[1]) * _HOURS[found[2]] * 3600
 
 
 @click.command()
