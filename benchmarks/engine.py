@@ -24,6 +24,8 @@ from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
+from unit import noop_task
+
 from scaffold import Budget, Goal, Planning, Scaffold, Task, act, action, think, together
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary import events
@@ -31,7 +33,6 @@ from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
 from scaffold.vocabulary.review import ALLOW, MonitorSpec, Subject, Verdict
 
 NO_LIMIT = Budget(tokens=None, seconds=None, steps=None, actions=None)
-FLOOR_TASKS = 20_000
 
 
 class Nothing:
@@ -130,18 +131,6 @@ TASK = Task(
 )
 
 
-async def floor() -> float:
-    """CPU seconds of one asyncio task that does nothing."""
-
-    async def noop() -> None:
-        return None
-
-    started = time.process_time()
-    for _ in range(FLOOR_TASKS):
-        await asyncio.create_task(noop())
-    return (time.process_time() - started) / FLOOR_TASKS
-
-
 async def measure(
     shape: Callable[[int], Callable[[Task], Planning[Any]]], n: int, monitors: list[Any], rounds: int
 ) -> dict[str, Any]:
@@ -149,7 +138,7 @@ async def measure(
     ratios, seconds, units = [], [], []
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as folder:
-            unit = await floor()
+            unit = await noop_task()
             gc.collect()
             started = time.process_time()
             outcome = await agent(shape(n), Path(folder), monitors).solve(TASK)

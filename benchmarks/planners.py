@@ -23,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from unit import noop_task
+
 from scaffold import Budget, Scaffold, Task, Thought
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
@@ -32,7 +34,6 @@ from scaffold_planners.march import MarchOptions, march
 
 NO_LIMIT = Budget(tokens=None, seconds=None, steps=None, actions=None)
 TASK = Task(prompt="Count", budget=NO_LIMIT)
-FLOOR_TASKS = 20_000
 
 
 class Counting:
@@ -95,18 +96,6 @@ def agent(steps: int, folder: Path) -> Scaffold:
     )
 
 
-async def floor() -> float:
-    """CPU seconds of one asyncio task that does nothing."""
-
-    async def noop() -> None:
-        return None
-
-    started = time.process_time()
-    for _ in range(FLOOR_TASKS):
-        await asyncio.create_task(noop())
-    return (time.process_time() - started) / FLOOR_TASKS
-
-
 def planner_alone(steps: int) -> float:
     """CPU seconds of the planner for one step: between being sent a thought and asking the next."""
     told = Provenance(("step:0",))
@@ -150,7 +139,7 @@ async def main(steps: int, rounds: int) -> None:
     ratios: dict[str, list[float]] = {name: [] for name in rows}
     size: dict[str, Any] = {}
     for _ in range(rounds):
-        unit = await floor()
+        unit = await noop_task()
         gc.collect()
         measured = {"planner": planner_alone(steps), **await whole_run(steps)}
         size = {name: round(measured[name]) for name in ("spine", "content")}

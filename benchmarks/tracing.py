@@ -26,6 +26,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from unit import noop_task
+
 from scaffold import Budget, Planning, Scaffold, Task, act, action, think
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import FREE, Delta, Profile, Request, Usage
@@ -141,20 +143,6 @@ def own_cost(spans: int, endpoint: str) -> float:
     return time.process_time() - began
 
 
-def task_cost() -> float:
-    """CPU seconds of one asyncio task that does nothing: how fast this machine is just now."""
-
-    async def noop() -> None: ...
-
-    async def run() -> float:
-        began = time.process_time()
-        for _ in range(10_000):
-            await asyncio.create_task(noop())
-        return (time.process_time() - began) / 10_000
-
-    return asyncio.run(run())
-
-
 def live(steps: int, rounds: int) -> None:
     """CPU a span of being shown."""
     spans = 5 * steps + 1
@@ -167,7 +155,7 @@ def live(steps: int, rounds: int) -> None:
             shown, _run = solve(Path(folder), steps, endpoint)
             added.append((shown - bare) / spans * 1e6)
             floors.append(own_cost(spans, endpoint) / spans * 1e6)
-            tasks.append(task_cost() * 1e6)
+            tasks.append(asyncio.run(noop_task()) * 1e6)
     row = {
         "row": "live",
         "spans": spans,
