@@ -233,8 +233,8 @@ class Interview:
         else:
             self._left -= cost
             self._room -= read + written
-            said = await self._context.think(
-                self.step.kind,  # type: ignore[arg-type]  # it was the kind of a step
+            said = await self._context.think(  # type: ignore[call-overload]  # its kind was that of a step
+                self.step.kind,
                 Reference(self.question, Provenance(("step:asked",))),
                 *more,
                 instruction=instruction,

@@ -32,6 +32,7 @@ from scaffold import (
     together,
     verified,
 )
+from scaffold.interfaces import ActionSource, ReviewContext
 from scaffold.testing import Driver
 from scaffold.vocabulary.moves import Ask, Think
 
@@ -100,6 +101,12 @@ def acts(task: Task) -> Planning[str]:
     return str(done["second"].value)
 
 
+async def judged(context: ReviewContext) -> None:
+    """What a monitor asks of a model."""
+    assert_type(await context.think("evaluate", "Is it fine?"), Thought[str])
+    assert_type(await context.think("evaluate", "Is it fine?", returns=Offer), Thought[Offer])
+
+
 async def guarded() -> None:
     """Another agent's run, async."""
     async with Gate(actions=[pay]) as gate, gate.run("Pay what is due.") as run:
@@ -108,9 +115,9 @@ async def guarded() -> None:
         assert_type(await run.drive(steps(Task(prompt="x"))), Offer)
 
 
-def guarded_sync() -> None:
-    """The same without async."""
-    with Gate(actions=[pay]).run_sync("Pay what is due.") as run:
+def guarded_sync(server: ActionSource) -> None:
+    """The same without async, and with a source of actions among them."""
+    with Gate(actions=[pay, server]).run_sync("Pay what is due.") as run:
         assert_type(run.ask("Who?"), Reference[str])
         assert_type(run.ask("Which?", returns=Offer), Reference[Offer])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import msgspec
 from typing_extensions import Protocol, runtime_checkable
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.moves import Options, StepKind, Thought
     from scaffold.vocabulary.review import MonitorSpec, Stakes, Subject, Verdict
     from scaffold.vocabulary.task import Task
+
+T = TypeVar("T")
 
 
 class TraceView(Protocol):
@@ -99,6 +101,38 @@ class ReviewContext(Protocol):
         """A random source seeded by run and key, so that a resume draws the same."""
         ...
 
+    @overload
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[str]: ...
+    @overload
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: type[T],
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[T]: ...
+    @overload
+    async def think(
+        self,
+        kind: StepKind,
+        *inputs: Any,
+        returns: Any,
+        instruction: str = "",
+        prompt: str = "",
+        to: str = "judge",
+        options: Options | None = None,
+    ) -> Thought[Any]: ...
     async def think(
         self,
         kind: StepKind,
