@@ -317,6 +317,137 @@ def test_calls_that_only_messages_tell_of_are_actions(tmp_path: Path) -> None:
     assert deeds["post"].error == "its result is not recorded"
 
 
+def chat(**messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """A span of a model's answer, by the conventions: `input` and `output` messages."""
+    told = {f"gen_ai.{way}.messages": json.dumps(each) for way, each in messages.items()}
+    return {"attributes": {"gen_ai.operation.name": "chat", **told}}
+
+
+def test_a_result_in_a_message_of_its_own_is_the_calls(tmp_path: Path) -> None:
+    """As chat completions have it: its id beside the content, and the call's function in an object of its own."""
+    call = {"id": "1", "type": "function", "function": {"name": "pay", "arguments": '{"cents": 9}'}}
+    asked: dict[str, Any] = {"role": "assistant", "content": "I pay", "tool_calls": [call]}
+    back = {"role": "tool", "tool_call_id": "1", "content": "paid"}
+    story = one([chat(output=[asked]), chat(input=[asked, back])], tmp_path)
+    first, *_ = (each for each in story.items if isinstance(each, Turn))
+    assert first.texts == ['I pay\n→ pay({"cents": 9})']
+    (deed,) = (each for each in story.items if isinstance(each, Deed))
+    assert (deed.name, deed.arguments, deed.value, deed.error) == ("pay", {"cents": 9}, "paid", "")
+
+
+@pytest.mark.parametrize("ids", [("", "", ""), ("call_0", "call_1", "call_0")], ids=["missing", "used again"])
+def test_calls_whose_ids_do_not_tell_them_apart_are_all_told(tmp_path: Path, ids: tuple[str, ...]) -> None:
+    """Each with its own result, though every request repeats the earlier ones; the last has none."""
+    parts = [
+        {"type": "tool_call", "id": identity, "name": "pay", "arguments": {"cents": cents}}
+        for cents, identity in enumerate(ids, start=1)
+    ]
+    back = [
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": identity, "response": f"paid {cents}"}]}
+        for cents, identity in enumerate(ids[:2], start=1)
+    ]
+    first, then = [{"role": "assistant", "parts": parts[:2]}], [{"role": "assistant", "parts": parts[2:]}]
+    story = one([chat(output=first), chat(input=[*first, *back], output=then), chat(input=[*first, *back])], tmp_path)
+    deeds = [each for each in story.items if isinstance(each, Deed)]
+    told = sorted((each.arguments["cents"], each.value, each.error) for each in deeds)
+    assert told == [(1, "paid 1", ""), (2, "paid 2", ""), (3, None, "its result is not recorded")]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "messages", "texts"),
+    [
+        (
+            {"gen_ai.system_instructions": "Be brief", "gen_ai.input.messages": '[{"role": "user", "content": "Hi"}]'},
+            [("system", "Be brief"), ("user", "Hi")],
+            [],
+        ),
+        (
+            {"gen_ai.system_instructions": '[{"type": "text", "content": "Be brief"}]'},
+            [("system", "Be brief")],
+            [],
+        ),
+        (
+            {"openinference.span.kind": "LLM", "input.value": "Hi", "output.value": "Hello"},
+            [("user", "Hi")],
+            ["Hello"],
+        ),
+        (
+            {
+                "openinference.span.kind": "LLM",
+                "llm.input_messages.0.message.role": "developer",
+                "llm.input_messages.0.message.contents.0.message_content.type": "text",
+                "llm.input_messages.0.message.contents.0.message_content.text": "Be brief",
+                "llm.input_messages.1.message.role": "user",
+                "llm.input_messages.1.message.content": "Hi",
+                "input.value": "all of it again",
+                "output.value": "Hello",
+            },
+            [("system", "Be brief"), ("user", "Hi")],
+            ["Hello"],
+        ),
+        (
+            {
+                "gen_ai.input.messages": json.dumps(
+                    [{"role": "user", "content": [{"type": "text", "text": "Look"}, "here"]}]
+                ),
+                "gen_ai.output.messages": json.dumps(
+                    [{"role": "assistant", "parts": [{"type": "reasoning", "content": "Hm"}, {"content": "Yes"}]}]
+                ),
+            },
+            [("user", "Look\nhere")],
+            ["Yes"],
+        ),
+        (
+            {
+                "events": json.dumps(
+                    [
+                        {"event.name": "gen_ai.user.message", "role": "user", "content": "Hi"},
+                        {"event.name": "gen_ai.choice", "role": "assistant", "content": "Hello"},
+                    ]
+                )
+            },
+            [("user", "Hi")],
+            ["Hello"],
+        ),
+        (
+            {f"gen_ai.prompt.{n}.content": f"line {n}" for n in (10, 9, 2)},
+            [("user", f"line {n}") for n in (2, 9, 10)],
+            [],
+        ),
+    ],
+    ids=["system text", "system parts", "bare values", "contents", "lists", "events", "ten and more"],
+)
+def test_messages_in_any_convention_are_told_with_their_roles(
+    tmp_path: Path, attributes: dict[str, Any], messages: list[tuple[str, str]], texts: list[str]
+) -> None:
+    """What the model was sent, in order, and what it answered; reasoning apart."""
+    (turn,) = one([{"attributes": {"gen_ai.operation.name": "chat", **attributes}}], tmp_path).items
+    assert isinstance(turn, Turn)
+    assert [(each.role, each.content) for each in turn.messages] == messages
+    assert turn.texts == texts
+
+
+def test_a_run_is_named_for_its_agent_and_fails_as_its_outermost_span(tmp_path: Path) -> None:
+    """Not for the framework's span around the agent, nor for what failed within and was got over."""
+    agent = {"gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk"}
+    failed = {"code": 2, "message": "tried again"}
+    outer = {"spanId": "a" * 16, "name": "workflow"}
+    inner = {"spanId": "b" * 16, "parentSpanId": "a" * 16, "attributes": agent, "status": failed}
+    model = {**chat(output=[{"role": "assistant", "content": "Yes"}]), "parentSpanId": "b" * 16}
+    story = one([outer, inner, model], tmp_path)
+    assert (story.agent, story.error, story.answer, story.source) == ("clerk", "", "Yes", "GenAI spans")
+    assert one([{**outer, "status": failed}, inner, model], tmp_path).error == "tried again"
+
+
+def test_spans_that_stand_below_one_another_in_a_circle_are_read(tmp_path: Path) -> None:
+    """Nothing promises that a stranger's spans are a tree."""
+    model = chat(output=[{"role": "assistant", "content": "Yes"}])
+    outer = {"spanId": "a" * 16, "parentSpanId": "b" * 16}
+    inner = {"spanId": "b" * 16, "parentSpanId": "a" * 16}
+    story = one([outer, inner, {**model, "parentSpanId": "b" * 16}], tmp_path)
+    assert (story.answer, len(story.items)) == ("Yes", 1)
+
+
 def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> None:
     """A tool of another agent that failed may have done something: its outcome is unknown, and the run failed."""
     story = one(

@@ -687,6 +687,18 @@ def test_an_index_is_not_made_from_traces_that_cannot_be_read(folder: Folder) ->
     assert f"move {folder.root / first.run} away" in said.answer
 
 
+def test_a_trace_that_came_unreadable_holds_up_no_other_run(folder: Folder, tmp_path: Path) -> None:
+    """The index has what was done here; a run that was copied with damaged content makes it refuse nothing else."""
+    folder.solve()
+    elsewhere = Folder(tmp_path / "elsewhere")
+    there = elsewhere.root / elsewhere.solve(doing("pay", invoice="i4")).run
+    content = there / "content.jsonl"
+    content.write_bytes(content.read_bytes().replace(b'"identity":', b'"identity"'))
+    shutil.copytree(there, folder.root / there.name)
+    assert folder.solve(doing("pay", invoice="i2")).actions[0].status == "performed"
+    assert "it was already done" in folder.solve().answer
+
+
 def test_an_index_of_encrypted_runs_is_made_with_their_key_alone(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -32,6 +33,7 @@ _ROLES: dict[str, Role] = {
     "ai": "assistant",
     "model": "assistant",
 }
+_UNTOLD = "its result is not recorded"
 _CUT = {"length", "max_tokens", "MAX_TOKENS"}
 _encode, _decode = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder(Span).decode
 
@@ -397,22 +399,27 @@ def _arguments(said: Any) -> dict[str, Any]:
 
 
 def _deeds_in(turns: Iterable[Span]) -> Iterator[Deed]:
-    """Yield tool calls that are recorded only in messages: made in an answer, with results in the next request."""
-    open_: dict[str, Deed] = {}
+    """Yield tool calls that are recorded only in messages: made in an answer, with results in a later request.
+
+    Ids may be missing, or used again. A request repeats what came before it, so its Nth result with an id is that of
+    the Nth call with it.
+    """
+    made: dict[str, list[Deed]] = {}
     for span in turns:
         said, answers = (_openinference if KIND in span.attributes else _conventional)(span)
+        told: Counter[str] = Counter()
         for message in said:
             for identity, value in _results(message):
-                deed = open_.pop(identity, None)
-                if deed is not None:
-                    deed.value, deed.until = value, span.at
-                    yield deed
+                for deed in made.get(identity, [])[told[identity] :][:1]:
+                    if deed.error:
+                        deed.value, deed.until, deed.error = value, span.at, ""
+                told[identity] += 1
         for answer in answers:
             for identity, name, arguments in _calls(answer):
-                open_[identity] = Deed(at=span.until, until=span.until, name=name, arguments=arguments, id=identity)
-    for deed in open_.values():
-        deed.error = "its result is not recorded"
-        yield deed
+                deed = Deed(at=span.until, until=span.until, name=name, arguments=arguments, error=_UNTOLD, id=identity)
+                made.setdefault(identity, []).append(deed)
+    for deeds in made.values():
+        yield from deeds
 
 
 def _fill_in(deeds: Sequence[Deed], turns: Sequence[Span]) -> None:
