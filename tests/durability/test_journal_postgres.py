@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,33 @@ def test_a_worker_needs_no_right_to_change_what_was_written(cluster: Cluster) ->
 async def _migrated(url: str) -> None:
     async with PostgresJournal(url):
         pass
+
+
+@pytest.mark.parametrize("much", [False, True])
+def test_what_a_standby_lacks_that_took_over_is_stored_again(cluster: Cluster, *, much: bool) -> None:
+    """The latest events, though they were durable; if more is lost, the gap is told and stays, so nothing is redone."""
+    run = f"20300101-000000-behind{much:d}"
+    text = b'{"text":"%s"}' % (b"x" * (200_000 if much else 200))
+
+    async def work() -> None:
+        journal, writing = PostgresJournal(cluster.url), Writing()
+        claim = await journal.claim(run, "a", create=True)
+        for number in range(6):
+            await journal.append(claim, [writing.event(ev.Noted(key=str(number)), text)], durable=True)
+        with psycopg.connect(cluster.url, autocommit=True) as server:  # as if an older one had taken over
+            server.execute("DELETE FROM scaffold.events WHERE run = %s AND seq > 2", (run,))
+            server.execute("DELETE FROM scaffold.content WHERE run = %s AND seq > 2", (run,))
+            server.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+        with (
+            pytest.raises(JournalFailed, match=r"has lost its events 3 to 5, .* the run cannot be resumed")
+            if much
+            else nullcontext()
+        ):
+            await journal.append(claim, [writing.event(ev.Noted(key="after"), text)], durable=True)
+        await journal.release(claim)
+        assert [record.seq async for record in journal.read(run)] == [1, 2, *([] if much else [3, 4, 5]), 6, 7]
+
+    asyncio.run(work())
 
 
 def test_who_follows_a_run_sees_each_event_until_its_end(cluster: Cluster) -> None:

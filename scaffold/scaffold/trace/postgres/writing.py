@@ -4,7 +4,8 @@ What several runs want stored at one time goes in one statement, so that they sh
 task starts in the loop's next turn with everything requested by then. If a single run was writing lately, its own task
 sends instead, which saves two turns. A run has at most one statement under way, so its records are stored in order.
 Records that are stored but not yet durable are kept until they are: a database that restarted may have lost them, and
-they are stored again.
+they are stored again. So are the latest of the durable ones: a standby that took over may lag behind. If it lacks older
+ones too, the next are stored behind the gap, so that nobody goes on before it and does again what was done since.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _MOST_RUNS, _MOST_RECORDS = 64, 1_000
 _MOST_UNSAFE = 256
+_KEPT_BYTES = 256 << 10
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 0.5
 
 
@@ -50,6 +52,9 @@ class Line:
     error: TraceError | None = None
     queue: deque[Record] = field(default_factory=deque)
     unsafe: deque[Record] = field(default_factory=deque)
+    kept: deque[Record] = field(default_factory=deque)  # the latest that are durable
+    kept_bytes: int = 0
+    lacks: str = ""  # what the database has lost
     given: int = 0  # records handed over so far
     stored: int = 0  # records of these that are stored
     safe: int = 0  # records of these that are durable
@@ -60,6 +65,25 @@ class Line:
     def wants_sync(self) -> bool:
         """Whether somebody waits for durability, or too much is kept that is not durable."""
         return len(self.unsafe) > _MOST_UNSAFE or any(durable for _, durable, _ in self.waiting)
+
+    def is_durable(self) -> None:
+        """Keep only the latest of what was stored."""
+        self.safe = self.stored
+        self.kept.extend(self.unsafe)
+        self.kept_bytes += sum(map(_size, self.unsafe))
+        self.unsafe.clear()
+        while self.kept_bytes > _KEPT_BYTES:
+            self.kept_bytes -= _size(self.kept.popleft())
+
+    def after(self, last: int) -> Sequence[Record]:
+        """Return what the database lacks, whose last record of this run is the one of that number."""
+        while self.kept and self.kept[-1].seq > last:
+            self.kept_bytes -= _size(self.kept[-1])
+            self.unsafe.appendleft(self.kept.pop())
+        left = [record for record in self.unsafe if record.seq > last]
+        if left and left[0].seq > last + 1:
+            self.lacks = f"events {last + 1} to {left[0].seq - 1}"
+        return left
 
     def settle(self) -> None:
         """Wake those whose records are now stored, or durable."""
@@ -83,6 +107,10 @@ class Line:
             told, self.lost = self.lost, []
             for tell in told:
                 tell()
+
+
+def _size(record: Record) -> int:
+    return len(record.line) + len(record.content)
 
 
 def lost(claim: Claim) -> ClaimLost:
@@ -275,7 +303,7 @@ class Writing:
                 line.fail(lost(line.claim))
                 continue
             line.restarts = restarts
-            left.append((line, [record for record in line.unsafe if record.seq > last]))
+            left.append((line, line.after(last)))
         return left
 
     def _done(self, line: Line, *, held: bool, durable: bool, restarts: int) -> None:
@@ -285,8 +313,10 @@ class Writing:
         line.restarts = restarts
         line.stored = line.given - len(line.queue)
         if durable:
-            line.safe = line.stored
-            line.unsafe.clear()
+            line.is_durable()
+        if line.lacks:
+            said = f"run {line.claim.run}: the database has lost its {line.lacks}, which it had said were on disk"
+            line.fail(JournalFailed(f"{said}, as a standby that lagged behind: the run cannot be resumed"))
         line.settle()
 
     async def _singly(self, parts: list[tuple[Line, Sequence[Record]]], why: str, *, durable: bool) -> None:
