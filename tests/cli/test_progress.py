@@ -90,8 +90,8 @@ from scaffold import act, action
 
 
 @action(effect="reversible")
-def tally() -> dict[int, int]:
-    return {7: 2}
+def tally() -> dict[tuple[int, int], int]:
+    return {(7, 8): 2}
 
 
 def counting(task):

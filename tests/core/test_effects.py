@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -244,6 +245,36 @@ def test_a_result_with_a_number_that_is_none_says_what_became_of_it(world: World
 
     said = "it returned nan, which is recorded as null, because JSON cannot hold it"
     assert world.solve(planner, actions=[measure]).answer == [{"mean": None, "least": None, "most": 2.0}, said]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "said"),
+    [
+        (
+            {7: {2.5: "x"}},
+            {"7": {"2.5": "x"}},
+            "keys in what it returned are recorded as text, because JSON has no others",
+        ),
+        ({date(2026, 1, 2): 1}, {"2026-01-02": 1}, "keys in what it returned are recorded as text"),
+        ({1: "a", "1": "b"}, None, "its result cannot be recorded: two keys of a dict have the same text"),
+        ({(1, 2): "a"}, None, "its result cannot be recorded: the keys of a dict should be text"),
+    ],
+)
+def test_a_result_whose_keys_are_not_text_is_kept_as_json_writes_it(
+    world: World, given: dict[Any, Any], kept: Any, said: str
+) -> None:
+    """Rows by number or by date are not lost; where two would become one, nothing is kept, and the planner is told."""
+
+    @action(effect="read")
+    async def rows() -> Any:
+        return given
+
+    def planner(_: Task) -> Planning[Any]:
+        seen: Observation[Any] = yield from act("rows")
+        return [seen.value, seen.reason]
+
+    value, reason = world.solve(planner, actions=[rows]).answer
+    assert (value, said in reason) == (kept, True), reason
 
 
 class Receipt(BaseModel):

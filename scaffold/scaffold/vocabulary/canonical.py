@@ -26,6 +26,7 @@ _PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
     (int, int.__int__),
     (float, float.__float__),
 )
+_TEXT_KEYS = "the keys of a dict should be text"
 
 
 def _plain(value: Any) -> Any:
@@ -36,6 +37,8 @@ def _plain(value: Any) -> Any:
     for plain, made in _PLAIN:
         if isinstance(value, plain):
             return made(value)
+    if value is None or isinstance(value, tuple | frozenset):  # msgspec writes these itself, except as keys
+        raise TypeError(_TEXT_KEYS)
     if isinstance(value, type):
         return schema_of(value)
     if isgenerator(value):
@@ -100,7 +103,21 @@ def unwritable(error: Exception) -> str:
     said = str(error)
     if isinstance(error, RecursionError) or "serialization depth" in said:
         return TOO_DEEP
-    return "the keys of a dict should be text" if "str keys" in said else said  # msgspec speaks of its own options
+    return _TEXT_KEYS if "str keys" in said or "keys are supported" in said else said  # it speaks of its own options
+
+
+def with_text_keys(value: Any) -> Any:
+    """Return a value as JSON holds it, the numbers and dates that are keys of its dicts as text.
+
+    Raises:
+        TypeError: the value, or a key, has no JSON form.
+        ValueError: two keys of a dict have the same text.
+    """
+    written = msgspec.json.encode(value, enc_hook=_plain)
+    plain = decode(written)
+    if msgspec.json.encode(plain) != written:
+        raise ValueError("two keys of a dict have the same text")
+    return plain
 
 
 def digest(data: bytes, salt: bytes = b"") -> str:

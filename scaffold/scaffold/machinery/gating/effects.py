@@ -30,7 +30,7 @@ from scaffold.machinery.within import leaving
 from scaffold.tracebacks import described
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import Call, Observation
-from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable
+from scaffold.vocabulary.canonical import canonical, decode, not_finite, unwritable, with_text_keys
 from scaffold.vocabulary.plan import is_pending
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Objection, Subject, reason_of
@@ -273,10 +273,9 @@ class Effects:
             if spec.undo in self._actions:
                 content["undo"] = spec.undo
             try:
-                plain = canonical(value)
+                plain, said = _written(value)
                 content["value"] = msgspec.Raw(plain if told is None else told.hidden_in(plain))
-                if b"null" in plain and (number := not_finite(value)) is not None:
-                    said = f"it returned {number}, which is recorded as null, because JSON cannot hold it"
+                if said:
                     content["reason"] = "; ".join(filter(None, (content.get("reason"), said)))
             except (TypeError, ValueError, RecursionError) as error:
                 said = f"it was performed, but its result cannot be recorded: {unwritable(error)}"
@@ -451,3 +450,16 @@ def _forget(task: asyncio.Future[Any]) -> None:
     """Retrieve the result of a call that nobody waits for any more, so that asyncio does not warn."""
     if not task.cancelled():
         task.exception()
+
+
+def _written(value: Any) -> tuple[bytes, str]:
+    """Return the canonical bytes of a result, and what they do not keep of it, in words."""
+    said = []
+    try:
+        plain = canonical(value)
+    except TypeError:
+        plain = canonical(with_text_keys(value))
+        said.append("keys in what it returned are recorded as text, because JSON has no others")
+    if b"null" in plain and (number := not_finite(value)) is not None:
+        said.append(f"it returned {number}, which is recorded as null, because JSON cannot hold it")
+    return plain, "; ".join(said)
