@@ -400,6 +400,18 @@ def test_a_damaged_trace_is_told_and_asks_nothing(office: Office, serve: Serve) 
     assert "was altered" in told["faults"][bad.run]
 
 
+def test_an_inbox_that_cannot_be_read_is_told(office: Office, serve: Serve) -> None:
+    """Whoever opens or answers its question directly hears which file it is; the queue names the run."""
+    outcome = office.wait()
+    place, answer = path_of(office, outcome), said(office, outcome)
+    inbox = office.runs / outcome.run / "inbox"
+    inbox.write_text("no folder")
+    with serve("ann").client("ann") as client:
+        for reply in (client.get(place), client.post(place, json=answer)):
+            assert (reply.status_code, reply.json()) == (503, {"error": f"{inbox}: Not a directory"})
+        assert client.get("/api/queue").json()["faults"] == {outcome.run: "its inbox cannot be read: Not a directory"}
+
+
 def test_runs_that_cannot_be_read_for_a_while_are_read_again(office: Office, serve: Serve) -> None:
     """Who has the page open is told that they cannot, and then of what waits."""
     office.wait()

@@ -81,7 +81,7 @@ class Page:
                 Route("/api/runs/{run}/{name}", self.answer, methods=["POST"]),
                 Route(SIGNED, self.signed_answer, methods=["POST"]),
             ],
-            exception_handlers={BadInput: _refused, TraceError: _refused},
+            exception_handlers={BadInput: _refused, TraceError: _refused, OSError: _unreadable},
         )
 
     async def file(self, request: Request) -> Response:
@@ -257,6 +257,12 @@ def _decode(body: bytes, kind: type[_Kind]) -> _Kind:
 
 def _json(value: Any, status: int = 200) -> Response:
     return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+async def _unreadable(_request: Request, error: Exception) -> Response:
+    """Return which of a run's files the system denies us."""
+    assert isinstance(error, OSError)  # noqa: S101 - it is called for these
+    return _json({"error": f"{error.filename}: {error.strerror}" if error.filename else str(error)}, 503)
 
 
 async def _refused(_request: Request, error: Exception) -> Response:
