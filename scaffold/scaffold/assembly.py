@@ -128,11 +128,8 @@ class Assembly:
     async def close(self) -> None:
         """Close the backends and the sources of actions."""
         started, self._started = self._started or self._sources, []
-        for source in started:
-            await source.close()
-        for backend in self._backends.values():
-            await backend.close()
         self._prepared = False
+        await close_all(*started, *self._backends.values())
 
     @property
     def profiles(self) -> list[Profile]:
@@ -318,6 +315,18 @@ class Assembly:
             promised = {field: getattr(each.spec, field) for field in _PROMISED}
             pins |= {f"action:{name}.{field}": _word(said) for field, said in promised.items() if said}
         return pins
+
+
+async def close_all(*parts: ActionSource | Backend) -> None:
+    """Close all, also when closing one of them fails, which is a warning: what ran has its outcome by then."""
+    failed = []
+    for each in parts:
+        try:
+            await each.close()
+        except Exception as error:  # noqa: BLE001 - the others are to be closed all the same
+            failed.append(f"{registry.kind_of(each)} cannot be closed: {type(error).__name__}: {error}")
+    for said in failed:
+        warnings.warn(f"{said}; what it has started may go on until this process ends", stacklevel=2)
 
 
 def _word(said: Any) -> str:

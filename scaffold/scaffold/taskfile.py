@@ -29,6 +29,7 @@ from pydantic import ValidationError
 from scaffold import document as documents
 from scaffold import registry
 from scaffold.agent import Scaffold, planner_of
+from scaffold.assembly import close_all
 from scaffold.credentials import Credentials
 from scaffold.document import Document, Faults, Place, show
 from scaffold.errors import BadInput, TaskError, nearest, unknown
@@ -113,11 +114,8 @@ class Shared:
 
     async def close(self) -> None:
         """Close the backends and the sources."""
-        for _, sources in self._sources:
-            for source in sources:
-                await source.close()
-        for _, backend in self._made:
-            await backend.close()
+        sources = [source for _, sources in self._sources for source in sources]
+        await close_all(*sources, *(backend for _, backend in self._made))
 
 
 def build(path: Path | str, changes: Changes | None = None, *, shared: Shared | None = None, **outside: Any) -> Built:

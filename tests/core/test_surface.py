@@ -385,6 +385,39 @@ def test_rule_6_what_is_unknown_is_said_to_be_unknown(world: World) -> None:
     assert resumed["repaired"] == again.repaired
 
 
+def test_what_cannot_be_closed_takes_neither_the_outcome_nor_the_others_with_it(tmp_path: Path) -> None:
+    """It is a warning that names what was not closed; the run is over by then, and paid for."""
+    closed: list[str] = []
+
+    class Closing(Scripted):
+        async def close(self) -> None:
+            closed.append(self.profile.backend)
+
+    class Stuck(Closing):
+        async def close(self) -> None:
+            raise RuntimeError("its socket is gone")
+
+    class Stubborn:
+        def actions(self) -> tuple[Any, ...]:
+            return ()
+
+        async def prepare(self, say: Any = None) -> None:
+            pass
+
+        async def close(self) -> None:
+            raise OSError("it does not end")
+
+    backends = {"default": Stuck("yes"), "judge": Closing()}
+    agent = Scaffold(backends=backends, actions=[Stubborn()], monitors=[], journal=FileJournal(tmp_path))
+    with pytest.warns(UserWarning, match="cannot be closed") as warned:
+        outcome = agent.solve_sync("x")
+    assert (outcome.answer, closed) == ("yes", ["scripted"])
+    assert [str(each.message).partition(";")[0] for each in warned] == [
+        "a Stubborn cannot be closed: OSError: it does not end",
+        "a Stuck cannot be closed: RuntimeError: its socket is gone",
+    ]
+
+
 def test_an_agent_can_be_closed_twice(tmp_path: Path) -> None:
     """Closing frees what backends hold, as a context manager too."""
     closed: list[int] = []

@@ -72,6 +72,7 @@ def review(
 async def _reread(
     journal: KeptRuns, run: str, monitors: Sequence[str], backends: Sequence[str], out: Path | None
 ) -> Rereading:
+    from scaffold.assembly import close_all
     from scaffold.interfaces import Surroundings
     from scaffold.machinery.reviewing.rereading import reread
     from scaffold.registry import backend_of
@@ -88,8 +89,7 @@ async def _reread(
             surroundings=Surroundings(),
         )
     finally:
-        for backend in made.values():
-            await backend.close()
+        await close_all(*made.values())
 
 
 def _beside(journal: KeptRuns, run: str) -> Path:
