@@ -222,7 +222,7 @@ class Assembly:
         else:
             name = monitor.spec.name
             said = f"the monitor {name!r} has no backend {role!r} and uses the planner's own model, which judges itself"
-            warnings.warn(said, stacklevel=4)
+            warnings.warn(said + nearest(role, self._backends), stacklevel=4)
 
     async def claimed(self, task: Task | str, *, resume: str = "") -> tuple[Task, Mapping[str, Any], Claim]:
         """Return a checked task, the config its run was started with, and a claim on that run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ def _goals(spec: ActionSpec, limits: Limits, name: str) -> Iterator[Goal]:
                     path=("limits", spec.name, f"usd_{span}"),
                 )
             said = f"{spec.name} costs at most {_number(usd)} dollars a {span}"
-            yield _goal(said, rule.format(int(usd / spec.cost + 1e-9)), f"{name}-usd-{span}")
+            yield _goal(said, rule.format(min(int(usd / spec.cost + 1e-9), sys.maxsize)), f"{name}-usd-{span}")
     for argument, bounds in limits.arguments.items():
         schema: Any = spec.parameters.get("properties", {})
         if argument not in schema:
@@ -104,7 +105,7 @@ def _goal(statement: str, rule: str, name: str) -> Goal:
 
 
 def _number(amount: float) -> str:
-    return repr(amount) if amount % 1 else str(int(amount))
+    return str(int(amount)) if amount % 1 == 0 and amount <= sys.maxsize else repr(amount)
 
 
 def _quoted(name: str) -> str:

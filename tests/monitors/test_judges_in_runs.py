@@ -280,6 +280,8 @@ def test_a_judge_that_is_the_planners_own_model_draws_a_warning() -> None:
             made(backends)
     with pytest.warns(UserWarning, match="judges itself"):
         made({"default": own})
+    with pytest.warns(UserWarning, match="no backend 'judge' .* did you mean 'jugde'?"):
+        made({"default": own, "jugde": judge(CLEAN)})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made({"default": own, "judge": judge(CLEAN)})

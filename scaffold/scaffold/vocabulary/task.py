@@ -9,7 +9,16 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from scaffold.vocabulary.references import Provenance, Reference
 
@@ -21,10 +30,20 @@ if TYPE_CHECKING:
 GoalKind = Literal["objective", "constraint", "principle"]
 _GOAL_KINDS: tuple[GoalKind, ...] = ("objective", "constraint", "principle")
 
-Count = Annotated[int, Field(ge=0, le=sys.maxsize)]
-Positive = Annotated[int, Field(gt=0, le=sys.maxsize)]
-Amount = Annotated[float, Field(ge=0)]
-Seconds = Annotated[float, Field(gt=0)]
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):  # pydantic takes it for 0 or 1
+        raise ValueError("should be a number")  # noqa: TRY004 - pydantic reads ValueErrors
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_truth)]
+Float = Annotated[float, BeforeValidator(_no_truth)]
+Count = Annotated[Int, Field(ge=0, le=sys.maxsize)]
+Positive = Annotated[Int, Field(gt=0, le=sys.maxsize)]
+Amount = Annotated[Float, Field(ge=0)]
+Part = Annotated[Float, Field(ge=0, le=1)]
+Seconds = Annotated[Float, Field(gt=0)]
 
 # Text editors offer both ways to write it.
 _NAMES_OR_KEYS = {
@@ -75,7 +94,7 @@ class Goal(_Strict):
     statement: str
     name: str = ""
     rule: str | None = None
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: Annotated[Float, Field(gt=0)] = 1.0
     examples: Examples = Examples.model_construct()
 
     @model_validator(mode="before")
@@ -93,6 +112,13 @@ class Goal(_Strict):
             return data
         rest = {name: value for name, value in data.items() if name != kinds[0]}
         return {"kind": kinds[0], "statement": data[kinds[0]], **rest}
+
+    @field_validator("statement")
+    @classmethod
+    def _says_something(cls, statement: str) -> str:
+        if not statement.strip():
+            raise ValueError("has an empty statement: say what is wanted")
+        return statement
 
     @model_validator(mode="after")
     def _named(self) -> "Goal":
@@ -165,8 +191,8 @@ class Unread(_Strict):
             showed its reasoning before, all irreversible ones, or all.
     """
 
-    votes: Annotated[int, Field(ge=1, le=1000)] = 1
-    step_tokens: Annotated[int, Field(ge=1)] | None = None
+    votes: Annotated[Int, Field(ge=1, le=1000)] = 1
+    step_tokens: Annotated[Int, Field(ge=1)] | None = None
     finer: bool = False
     ask: Literal["never", "flagged", "irreversible", "effects"] = "flagged"
 
@@ -180,8 +206,8 @@ class Floors(_Strict):
         unmet: what happens below it: a person is asked (`escalate`), or the effect is refused (`block`).
     """
 
-    reversible: Annotated[float, Field(ge=0, le=1)] = 0.0
-    irreversible: Annotated[float, Field(ge=0, le=1)] = 0.0
+    reversible: Part = 0.0
+    irreversible: Part = 0.0
     unmet: Literal["escalate", "block"] = "escalate"
 
 
@@ -206,7 +232,7 @@ class Oversight(_Strict):
     unmonitored: bool = False
     rounds: Positive = 5
     resamples: Count = 2
-    approval_timeout_s: Seconds = 86_400.0
+    approval_timeout_s: Annotated[Seconds, Field(le=10**10)] = 86_400.0  # a clock can tell when it is over
     approvers: Annotated[dict[str, str], WithJsonSchema(_NAMES_OR_KEYS)] = {}
     needs: Positive = 1
     undo: Literal["offer", "ask", "always"] = "offer"
@@ -306,7 +332,7 @@ class Task(_Strict):
     oversight: Oversight = Oversight.model_construct()
     redact: Redact = Redact()
     tracing: Tracing = Tracing.model_construct()
-    concurrency: Annotated[int, Field(gt=0, le=10_000)] = 16
+    concurrency: Annotated[Int, Field(gt=0, le=10_000)] = 16
 
     _tools: "tuple[ActionSpec, ...]" = PrivateAttr(default=())
     _asked: Reference[str] | None = PrivateAttr(default=None)
