@@ -10,8 +10,8 @@ import msgspec
 from scaffold.vocabulary.review import ALLOW, Evidence, Objection, Verdict
 
 if TYPE_CHECKING:
-    from scaffold_monitors.moments import Facts
-    from scaffold_monitors.sheet import Rule
+    from scaffold_monitors.cel.moments import Facts
+    from scaffold_monitors.cel.sheet import Rule
 
 # How many findings a verdict spells out.
 SHOWN = 20

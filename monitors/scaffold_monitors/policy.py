@@ -29,13 +29,13 @@ from scaffold.vocabulary.plan import ActionCall
 from scaffold.vocabulary.references import Provenance
 from scaffold.vocabulary.review import SEVERITY, Decision, MonitorSpec, Objection, Subject, Verdict
 from scaffold.vocabulary.task import Task
+from scaffold_monitors.cel.mentions import check_mentions
+from scaffold_monitors.cel.reading import Fault
 from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.lexicon import ACTS
 from scaffold_monitors.entailment.tools import OUTSIDERS, STATED, Tool
 from scaffold_monitors.findings import unread
-from scaffold_monitors.mentions import check_mentions
 from scaffold_monitors.policy_file import DEFAULT, Case, Kind, Override, PolicyFile, read
-from scaffold_monitors.reading import Fault
 from scaffold_monitors.rules import Rules
 from scaffold_monitors.situations import tools_of
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import ReviewContext, TraceView
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Stakes
-    from scaffold_monitors.sheet import Rule
+    from scaffold_monitors.cel.sheet import Rule
 
 _SHOWN = 20
 _TYPES = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}

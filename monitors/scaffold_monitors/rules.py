@@ -26,7 +26,7 @@ An expression may use:
 | `clock(zone)` | minutes since midnight, in UTC or a time zone such as `'Europe/Berlin'` |
 | `weekday(zone)` | day of the week, 0 for Monday |
 
-Ready rules, shorthands for such expressions, are in `scaffold_monitors.ready`.
+Ready rules, shorthands for such expressions, are in `scaffold_monitors.cel.ready`.
 
 An expression that mentions `action`, `args`, `provenance` or `before` is checked for each call: when the plan is
 proposed, and again with the real arguments before the call runs. Arguments that wait for another action's result are
@@ -65,10 +65,10 @@ from scaffold.errors import TaskError
 from scaffold.interfaces import LooksAround
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import MonitorSpec, Verdict
-from scaffold_monitors.around import DAY_S, Around
+from scaffold_monitors.cel.around import DAY_S, Around
+from scaffold_monitors.cel.moments import Facts, Moment, Size
+from scaffold_monitors.cel.tally import History
 from scaffold_monitors.findings import SHOWN, Findings, unread
-from scaffold_monitors.moments import Facts, Moment, Size
-from scaffold_monitors.tally import History
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.review import Subject
     from scaffold.vocabulary.task import Task
-    from scaffold_monitors.sheet import Rule, Sheet
+    from scaffold_monitors.cel.sheet import Rule, Sheet
 
 _RUNS_KEPT = 256
 _BREATH = 100
@@ -102,7 +102,7 @@ class Rules:
         self._extra: tuple[Rule, ...] = ()
         settings: dict[str, Any] = {}
         if rules:
-            from scaffold_monitors import written
+            from scaffold_monitors.cel import written
 
             self._extra, settings["rules"] = written.of_settings(rules)
         self._ready: OrderedDict[str, _Ready] = OrderedDict()
@@ -115,7 +115,7 @@ class Rules:
             TaskError: a rule does not parse, names what does not exist, or could take too long.
         """
         if rules := self._rules(task):
-            from scaffold_monitors import written
+            from scaffold_monitors.cel import written
 
             for rule in rules:
                 written.check(rule, task, actions)
@@ -163,7 +163,7 @@ class Rules:
     def _rules(self, task: Task) -> tuple[Rule, ...]:
         if all(goal.rule is None for goal in task.goals):
             return self._extra
-        from scaffold_monitors import written
+        from scaffold_monitors.cel import written
 
         return (*self._extra, *written.of_goals(task))
 

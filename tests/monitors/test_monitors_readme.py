@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from scaffold import entries
-from scaffold_monitors.expressions import read
+from scaffold_monitors.cel.expressions import read
+from scaffold_monitors.cel.reading import READY
 from scaffold_monitors.faithfulness import FaithfulnessOptions
 from scaffold_monitors.policy import Policy
 from scaffold_monitors.probing import ProbeOptions
-from scaffold_monitors.reading import READY
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "monitors" / "README.md").read_text(encoding="utf-8")

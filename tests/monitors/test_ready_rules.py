@@ -24,9 +24,9 @@ from scaffold.trace.elsewhere import INDEX, elsewhere
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.review import Verdict
 from scaffold.vocabulary.task import Goal, Task
-from scaffold_monitors.expressions import read
-from scaffold_monitors.reading import Fault
-from scaffold_monitors.ready import expand
+from scaffold_monitors.cel.expressions import read
+from scaffold_monitors.cel.reading import Fault
+from scaffold_monitors.cel.ready import expand
 from scaffold_monitors.rules import Rules
 
 MONDAY_NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()

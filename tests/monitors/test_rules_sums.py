@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from scaffold.vocabulary import events
 from scaffold.vocabulary.task import Task
+from scaffold_monitors.cel.tally import History
 from scaffold_monitors.rules import Rules
-from scaffold_monitors.tally import History
 
 
 def view(kit: Any, rule: str) -> Any:

@@ -11,15 +11,15 @@ import msgspec
 
 from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.plan import is_pending
-from scaffold_monitors.tally import History, Tally, mark, numbers
+from scaffold_monitors.cel.tally import History, Tally, mark, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.plan import ActionCall
-    from scaffold_monitors.around import Around
-    from scaffold_monitors.tally import Amount, Pending
+    from scaffold_monitors.cel.around import Around
+    from scaffold_monitors.cel.tally import Amount, Pending
 
 # The library turns a function's exception into an error of the expression, but prints it as well; a value
 # that it cannot convert is the quiet way to the same end.

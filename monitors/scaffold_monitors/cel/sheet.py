@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.cel_library import new_context
-from scaffold_monitors.expressions import MOST_COST
-from scaffold_monitors.moments import Size
-from scaffold_monitors.reading import OWN_FUNCTIONS
-from scaffold_monitors.syntax import tree
-from scaffold_monitors.type_checking import evaluated, failing
+from scaffold_monitors.cel.expressions import MOST_COST
+from scaffold_monitors.cel.moments import Size
+from scaffold_monitors.cel.reading import OWN_FUNCTIONS
+from scaffold_monitors.cel.syntax import tree
+from scaffold_monitors.cel.type_checking import evaluated, failing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import cel
 
-    from scaffold_monitors.expressions import Expression
-    from scaffold_monitors.moments import Facts, Moment
-    from scaffold_monitors.syntax import Node
+    from scaffold_monitors.cel.expressions import Expression
+    from scaffold_monitors.cel.moments import Facts, Moment
+    from scaffold_monitors.cel.syntax import Node
 
 _NONE: frozenset[str] = frozenset()
 _CONTEXTS_KEPT = 32

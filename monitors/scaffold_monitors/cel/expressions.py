@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scaffold.cel_library import compile_cel
-from scaffold_monitors.reading import ACROSS, CLOCK, FUNCTIONS, Fault, Mention, Reading
-from scaffold_monitors.ready import expand
+from scaffold_monitors.cel.reading import ACROSS, CLOCK, FUNCTIONS, Fault, Mention, Reading
+from scaffold_monitors.cel.ready import expand
 
 if TYPE_CHECKING:
     import cel  # slow to import: see `scaffold.cel_library`

@@ -15,7 +15,7 @@ import msgspec
 
 from scaffold.vocabulary.characters import as_read
 from scaffold.vocabulary.review import Evidence
-from scaffold_monitors.tally import Amount, Tally, numbers
+from scaffold_monitors.cel.tally import Amount, Tally, numbers
 
 if TYPE_CHECKING:
     from scaffold.interfaces import Elsewhere

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from scaffold.errors import nearest
-from scaffold_monitors import type_checking
+from scaffold_monitors.cel import type_checking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from scaffold.vocabulary.actions import ActionSpec
     from scaffold.vocabulary.task import Task
-    from scaffold_monitors.reading import Mention
-    from scaffold_monitors.sheet import Rule
+    from scaffold_monitors.cel.reading import Mention
+    from scaffold_monitors.cel.sheet import Rule
 
 _EFFECTS = ("read", "reversible", "irreversible")
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from scaffold_monitors.reading import READY, TOKEN, Fault
+from scaffold_monitors.cel.reading import READY, TOKEN, Fault
 
 _UNLESS = "(action.name != {action} || "
 

@@ -22,7 +22,7 @@ import msgspec
 
 from scaffold.cel_library import compile_cel
 from scaffold.errors import nearest
-from scaffold_monitors.regexes import pattern_cost
+from scaffold_monitors.cel.regexes import pattern_cost
 
 MOST_DEPTH = 2
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from scaffold_monitors.reading import MACROS, TOKEN
+from scaffold_monitors.cel.reading import MACROS, TOKEN
 
 Form = Literal["literal", "name", "select", "index", "call", "method", "macro", "unary", "binary", "choice"]
 # Binary operators with their precedence.

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scaffold.cel_library import compile_cel
-from scaffold_monitors import sorts
-from scaffold_monitors.reading import CLOCK, OWN_FUNCTIONS, Fault
-from scaffold_monitors.sorts import ANYTHING, BOOL, INT, NUMBER, STRING, Sort, either
-from scaffold_monitors.syntax import Node, tree
+from scaffold_monitors.cel import sorts
+from scaffold_monitors.cel.reading import CLOCK, OWN_FUNCTIONS, Fault
+from scaffold_monitors.cel.sorts import ANYTHING, BOOL, INT, NUMBER, STRING, Sort, either
+from scaffold_monitors.cel.syntax import Node, tree
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scaffold.errors import TaskError
 from scaffold.fitting import first_fault, in_words
-from scaffold_monitors.expressions import read
-from scaffold_monitors.mentions import check_mentions
-from scaffold_monitors.reading import Fault
-from scaffold_monitors.sheet import Rule
+from scaffold_monitors.cel.expressions import read
+from scaffold_monitors.cel.mentions import check_mentions
+from scaffold_monitors.cel.reading import Fault
+from scaffold_monitors.cel.sheet import Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
