@@ -75,3 +75,9 @@ def test_a_number_in_groups_names_the_record_that_has_it(bill: str, *, fine: boo
     paid = call("pay_bill", read=("bill_id",), bill_id=bill, amount=80.0)
     assert allowed(request, call("list_bills", "r", seen=seen), paid) is fine
     assert allowed(request, call("list_bills", "r"), paid)  # who knows yet
+
+
+def test_a_flag_inside_an_argument_is_no_name() -> None:
+    """Beside a number that the request says."""
+    tools = Toolbox(tool("make_glaze", "Makes a glaze.", recipe="object", price="number"))
+    assert tools.allowed("Make a matt glaze for 50.", tools.call("make_glaze", recipe={"matt": True}, price=50))

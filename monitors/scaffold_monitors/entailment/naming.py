@@ -144,7 +144,7 @@ def _readdressed(call: Call, situation: Situation) -> Iterator[Finding]:
 def _mispaired(call: Call, situation: Situation) -> Iterator[Finding]:
     """Find amounts given to the wrong name: with "A to 5 and B to 7", the 7 belongs to B."""
     amounts = [leaf for leaf in call.with_role("amount") if not leaf.pending and asked_for(leaf, situation.request)]
-    named = [leaf for leaf in call.with_role(*_NAMING) if not leaf.pending and asked_for(leaf, situation.request)]
+    named = [leaf for leaf in call.with_role(*_NAMING) if leaf.text in situation.dictated.get(leaf.path, ())]
     for leaf in amounts:
         for name in named:
             alike = frozenset(map(plain, situation.dictated[name.path]))
