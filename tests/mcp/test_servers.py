@@ -119,6 +119,23 @@ def test_a_server_that_does_not_listen_is_unavailable(world: Any, go: Any) -> No
     go(story())
 
 
+def test_a_server_that_turns_us_away_says_so(world: Any, go: Any) -> None:
+    """As for a wrong token: the status of its answer is told."""
+    from starlette.applications import Starlette
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+    def turn_away(_: Any) -> Response:
+        return Response(status_code=401)
+
+    async def story(url: str) -> None:
+        with pytest.raises(Unavailable, match=r"cannot be reached: .*it answers 401 Unauthorized"):
+            await world.server(url=url, start_s=50).tools()
+
+    with listening(Starlette(routes=[Route("/", turn_away, methods=["GET", "POST"])])) as url:
+        go(story(url))
+
+
 def forgetful_app(sessions: list[str], *, said: dict[str, Any] | None) -> Any:
     """A server with sessions, as protocols up to 2025 have them, which it tells by 404, or by an error of its own.
 

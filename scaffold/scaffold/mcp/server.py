@@ -319,7 +319,7 @@ class McpServer:
         else:
             headers, here.secrets = expanded(said.headers, self.name, self._credentials)
             opening = lambda: address(  # noqa: E731 - as above
-                said.url or "", headers=headers, most=said.max_bytes, timeout_s=said.timeout_s
+                said.url or "", headers=headers, most=said.max_bytes, timeout_s=said.timeout_s, ending=ending
             )
         live = Connection(self.name, lambda: as_transport(opening()), ending)
         try:
@@ -342,10 +342,11 @@ class McpServer:
     def _not_there(self, error: Exception, ending: Ending, here: _Running) -> ScaffoldError:
         from scaffold.mcp.connection import said_of
 
-        waited = f"it did not answer within {self.settings.start_s:g} s"
-        why = (
-            waited if isinstance(error, TimeoutError) else ending.reason or f"{type(error).__name__}: {said_of(error)}"
-        )
+        if isinstance(error, TimeoutError):
+            why = f"it did not answer within {self.settings.start_s:g} s"
+        else:
+            why = ending.reason or f"{type(error).__name__}: {said_of(error)}"
+            why += ending.answered and f" ({ending.answered})"
         if self.settings.url is not None:
             said = f"the MCP server {self.name!r} at {self.settings.url} cannot be reached: {why}"
             return Unavailable(_clean(said, here.secrets))

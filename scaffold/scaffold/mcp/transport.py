@@ -38,12 +38,14 @@ class Ending:
     Attributes:
         reason: the reason; empty while the connection is open.
         last_words: the end of the program's standard error.
+        answered: what an address last answered, if that was an error's status.
         is_told: whether the transport notices every end, as a program's pipes do.
         is_ours: whether we have begun to end it, so that what happens then is not the reason.
     """
 
     reason: str = ""
     last_words: bytes = b""
+    answered: str = ""
     is_told: bool = False
     is_ours: bool = False
     told: Callable[[], None] = field(default=lambda: None, repr=False)
@@ -260,7 +262,9 @@ def _close(file: IO[bytes] | None) -> None:
 
 
 @asynccontextmanager
-async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s: float) -> AsyncGenerator[Any]:
+async def address(
+    url: str, *, headers: Mapping[str, str], most: int, timeout_s: float, ending: Ending
+) -> AsyncGenerator[Any]:
     """Connect to an address over streamable HTTP, and yield its message streams.
 
     Args:
@@ -268,12 +272,14 @@ async def address(url: str, *, headers: Mapping[str, str], most: int, timeout_s:
         headers: sent with each request.
         most: bytes of the longest message that is accepted.
         timeout_s: most seconds between two bytes of an answer.
+        ending: records what it answers.
     """
     import httpx2
     from mcp.client.streamable_http import streamable_http_client
 
     async def bound(response: httpx2.Response) -> None:
         kind = response.headers.get("content-type", "")
+        ending.answered = f"it answers {response.status_code} {response.reason_phrase}" if response.is_error else ""
         if response.headers.get("content-encoding", "identity") != "identity":
             raise httpx2.DecodingError(
                 "it compressed its answer, although this was not asked for", request=response.request
