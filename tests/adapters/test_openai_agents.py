@@ -7,8 +7,20 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from agents import Agent, FunctionTool, Handoff, RunContextWrapper, Runner, RunResult, WebSearchTool, function_tool
+from agents import (
+    Agent,
+    FunctionTool,
+    Handoff,
+    RunContextWrapper,
+    Runner,
+    RunResult,
+    ToolSearchTool,
+    WebSearchTool,
+    function_tool,
+)
 from agents.mcp import MCPServerStdio
+from agents.sandbox import SandboxAgent
+from agents.sandbox.capabilities import Compaction, Shell
 from agents.testing import ScriptedModel, assistant_message, function_call
 from agents.tracing import set_tracing_disabled
 from openai.types.responses import ResponseReasoningItem
@@ -121,6 +133,9 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
         files = MCPServerStdio({"command": "never-started"}, name="files")
         with pytest.raises(BadInput, match="that are not gated: those of the MCP server files;"):
             check(Agent(name="served", mcp_servers=[files]))
+        with pytest.raises(BadInput, match="that are not gated: those of the capability Shell;"):
+            check(SandboxAgent(name="at a shell", capabilities=[Shell(), Compaction()]))
+        check(Agent(name="finding", tools=[*gated(run, [pay]), ToolSearchTool()]))
         asks = beside.as_tool("ask", "Ask.")
         async with front.gate(actions_of([asks])).run("ask") as other:
             with pytest.raises(BadInput, match="that are not gated: pay;"):
@@ -152,6 +167,32 @@ async def test_what_is_withheld_of_a_thought_is_not_acted_on(front: Front, says:
         with pytest.raises(StepRefused, match="think again"):
             await Runner.run(agent, "go", hooks=thinking(run))
     assert not front.done
+
+
+async def test_what_an_agent_says_that_is_anothers_tool_is_read(front: Front) -> None:
+    """Where it has the hooks itself; it may hand over, too."""
+    pay = paying(front)
+    inner: Agent[Any] = Agent(
+        name="inner", model=ScriptedModel([[function_call("transfer_to_payer", {}, call_id="h")]])
+    )
+    ask = inner.as_tool("ask", "Ask.")
+    async with front.gate(actions_of([pay, ask], effects={"ask": "read"})).run("pay what is due") as run:
+        payer: Agent[Any] = Agent(name="payer", model=model(CALLS[0]), tools=gated(run, [pay]), hooks=thinking(run).own)
+        inner.hooks, inner.handoffs = thinking(run).own, [payer]
+        asked = [function_call("ask", {"input": "?"}, call_id="a")]
+        outer: Agent[Any] = Agent(
+            name="outer", model=ScriptedModel([asked, [assistant_message("all done")]]), tools=gated(run, [ask])
+        )
+        check(outer)
+        await Runner.run(outer, "go", hooks=thinking(run))
+    assert front.done == [("i1", 100)]
+    assert front.thoughts(run) == [
+        'ask("{\\"input\\":\\"?\\"}")',
+        'transfer_to_payer("{}")',
+        "let me see",
+        "done",
+        "all done",
+    ]
 
 
 async def test_reasoning_is_read_whole_where_it_is_shown_whole(front: Front) -> None:

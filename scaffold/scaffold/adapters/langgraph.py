@@ -95,6 +95,8 @@ def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseT
 def check(agent: Pregel[Any, Any, Any, Any]) -> None:
     """Check that a gate stands in front of every tool of a compiled graph, and of graphs within it.
 
+    Only tools that its ToolNodes have are seen: not those that a node's own code calls, or a middleware puts in later.
+
     Raises:
         BadInput: a tool has none, or a node would tell the model of the run's end and go on.
     """

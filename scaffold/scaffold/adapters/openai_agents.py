@@ -5,8 +5,9 @@
         agent = Agent(name="clerk", model=model, tools=gated(run, [search, pay]))
         await Runner.run(agent, question, hooks=thinking(run))
 
-A gated tool belongs to one run, and so does the agent that has it. No gate of ours can stand in front of tools that
-OpenAI runs itself, such as a web search: `check` names them.
+A gated tool belongs to one run, and so does the agent that has it. An agent that is another's tool is run without that
+one's hooks: give it `thinking(run).own` as its `hooks`. No gate of ours can stand in front of tools that OpenAI runs
+itself, such as a web search: `check` names them, unless a stored `prompt` brings them.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from scaffold.vocabulary.canonical import canonical, decode
 from scaffold.vocabulary.models import Usage
 
 try:
-    from agents import Agent, AgentsException, FunctionTool, Handoff, ItemHelpers, RunHooks
+    from agents import Agent, AgentHooks, AgentsException, FunctionTool, Handoff, ItemHelpers, RunHooks, ToolSearchTool
     from agents.tool import set_function_tool_failure_error_function
     from agents.tool_context import ToolContext
     from openai.types.responses import ResponseFunctionToolCall, ResponseReasoningItem
@@ -100,8 +101,8 @@ def check(agent: Agent[Any]) -> None:
     must_be_gated(list(_bypassing(agent, set())), f"the agent {agent.name!r}")
 
 
-def thinking(run: GatedRun | SyncGatedRun) -> RunHooks[Any]:
-    """Send what the model says to the run's monitors; give this to `Runner.run` as `hooks`."""
+def thinking(run: GatedRun | SyncGatedRun) -> _Thinking:
+    """Send what the model says to the run's monitors; give this to `Runner.run` as `hooks`, its `own` to an agent."""
     return _Thinking(Reach(run))
 
 
@@ -143,28 +144,57 @@ class _Body:
 
 
 class _Thinking(RunHooks[Any]):
+    """Hears what the model says.
+
+    Attributes:
+        own: the same, for one agent's own `hooks`.
+    """
+
+    def __init__(self, reach: Reach) -> None:
+        self._reach = reach
+        self.own: AgentHooks[Any] = _OwnThinking(reach)
+
+    async def on_llm_end(self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse) -> None:
+        await _read(self._reach, response)
+
+
+class _OwnThinking(AgentHooks[Any]):
     def __init__(self, reach: Reach) -> None:
         self._reach = reach
 
     async def on_llm_end(self, context: RunContextWrapper[Any], agent: Agent[Any], response: ModelResponse) -> None:
-        said = "".join(ItemHelpers.extract_text(item) or "" for item in response.output if item.type == "message")
-        calls = [(item.name, item.arguments) for item in response.output if isinstance(item, ResponseFunctionToolCall)]
-        thoughts = [item for item in response.output if isinstance(item, ResponseReasoningItem)]
-        reasoning = "\n".join(part.text for item in thoughts for part in item.content or item.summary)
-        counted = response.usage
-        usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
-        try:
-            await self._reach.think(said_or_called(said, calls), reasoning, usage)
-        except StepRefused as error:
-            raise ThoughtWithheld(error) from error
-        except RunEnding as error:
-            raise RunEnded(str(error)) from error
+        await _read(self._reach, response)
+
+
+async def _read(reach: Reach, response: ModelResponse) -> None:
+    """Have monitors read what a model has said.
+
+    Raises:
+        ThoughtWithheld: they withhold it.
+        RunEnded: the gate's run is over or paused.
+    """
+    said = "".join(ItemHelpers.extract_text(item) or "" for item in response.output if item.type == "message")
+    calls = [(item.name, item.arguments) for item in response.output if isinstance(item, ResponseFunctionToolCall)]
+    thoughts = [item for item in response.output if isinstance(item, ResponseReasoningItem)]
+    reasoning = "\n".join(part.text for item in thoughts for part in item.content or item.summary)
+    counted = response.usage
+    usage = Usage(counted.input_tokens, counted.output_tokens) if counted.total_tokens else None
+    try:
+        await reach.think(said_or_called(said, calls), reasoning, usage)
+    except StepRefused as error:
+        raise ThoughtWithheld(error) from error
+    except RunEnding as error:
+        raise RunEnded(str(error)) from error
 
 
 def _function_tool(tool: Tool) -> FunctionTool:
-    if not isinstance(tool, FunctionTool) or isinstance(tool.on_invoke_tool, _Gated):
+    if not isinstance(tool, FunctionTool) or _is_gated(tool):
         raise BadInput(f"{getattr(tool, 'name', tool)!r} is not a function tool that can be gated: use @function_tool")
     return tool
+
+
+def _is_gated(tool: Tool) -> bool:
+    return isinstance(tool, FunctionTool) and isinstance(tool.on_invoke_tool, _Gated)
 
 
 def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:
@@ -172,13 +202,18 @@ def _bypassing(agent: Agent[Any], seen: set[int]) -> Iterator[str]:
         return
     seen.add(id(agent))
     for tool in agent.tools:
-        if not (isinstance(tool, FunctionTool) and isinstance(tool.on_invoke_tool, _Gated)):
+        if not (isinstance(tool, ToolSearchTool) or _is_gated(tool)):  # the former only finds tools
             yield tool.name
         within = getattr(tool, "_agent_instance", None)  # of a tool that is an agent
         if isinstance(within, Agent):
             yield from _bypassing(within, seen)
-    for server in agent.mcp_servers:
-        yield f"those of the MCP server {server.name}"
+    yield from (f"those of the MCP server {server.name}" for server in agent.mcp_servers)
+    of_a_sandbox = (type(each) for each in getattr(agent, "capabilities", ()))
+    yield from (
+        f"those of the capability {each.__name__}"
+        for each in of_a_sandbox
+        if each.tools.__qualname__ != "Capability.tools"
+    )
     for other in agent.handoffs:
         to = _agent_of(other) if isinstance(other, Handoff) else other
         if to is None:
