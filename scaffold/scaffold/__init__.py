@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from scaffold.planning import propose as propose
     from scaffold.planning import think as think
     from scaffold.planning import together as together
+    from scaffold.planning import undo as undo
     from scaffold.vocabulary.actions import Call as Call
     from scaffold.vocabulary.actions import Credential as Credential
     from scaffold.vocabulary.actions import Observation as Observation
@@ -74,6 +75,7 @@ _HOMES = {
     "propose": "planning",
     "think": "planning",
     "together": "planning",
+    "undo": "planning",
     "Call": "vocabulary.actions",
     "Credential": "vocabulary.actions",
     "Observation": "vocabulary.actions",

@@ -143,6 +143,10 @@ class Scaffold(Assembly):
     async def solve(self, task: Task | str, *, config: Mapping[str, Any] | None = None) -> Outcome:
         """Solve a task and return its outcome, however it ends; a text is a task without goals.
 
+        Args:
+            task: the task.
+            config: what this agent was made of, as JSON; kept with the run, for whoever makes it anew to resume.
+
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.
         """
@@ -187,6 +191,10 @@ class Scaffold(Assembly):
 
     async def submit(self, task: Task, *, config: Mapping[str, Any] | None = None) -> str:
         """Begin a run for somebody else to resume, such as a worker; returns its id once it is on disk.
+
+        Args:
+            task: the task.
+            config: as `solve` takes it.
 
         Raises:
             BadInput: the task does not fit this agent; nothing was begun.

@@ -37,12 +37,12 @@ from scaffold import (
     propose,
     think,
     together,
+    undo,
 )
 from scaffold.approvals.queue import waiting
 from scaffold.approvals.saying import answer_to
 from scaffold.errors import ActionError, BadInput, JournalFailed
 from scaffold.interfaces import Answer, Holder, Surroundings
-from scaffold.planning import undo
 from scaffold.testing import Scripted
 from scaffold.testing.judging import read_story
 from scaffold.trace.files import FileJournal

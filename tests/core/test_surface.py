@@ -72,6 +72,7 @@ PUBLIC = [
     "shorter_than",
     "think",
     "together",
+    "undo",
     "unless_sure",
     "verified",
 ]

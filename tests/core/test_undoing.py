@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.core.doing import doing
 
-from scaffold import NotPerformed, Plan, Planned, Planning, Task, act, action, carry_out, propose
+from scaffold import NotPerformed, Plan, Planned, Planning, Task, act, action, carry_out, propose, undo
 from scaffold.errors import ActionError
-from scaffold.planning import undo
 from scaffold.vocabulary.plan import UNDOES
 from scaffold.vocabulary.review import Verdict
 
