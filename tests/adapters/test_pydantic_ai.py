@@ -435,7 +435,6 @@ async def test_what_a_toolset_sets_for_its_tools_holds(front: Front) -> None:
         assert (other.timeout, other.max_retries) == (5, 3)
         with pytest.raises(UnexpectedModelBehavior, match="exceeded max retries count of 0"):
             await Agent(model({"invoice": "i1"}), tools=[pay]).run("go")
-    assert front.statuses(run) == [("pay", "performed")]  # what began is waited for, and the agent's run is over
 
 
 async def test_a_tool_whose_schema_changes_during_the_run_is_refused(front: Front) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from scaffold.schemas import completed_by
+from scaffold.vocabulary.canonical import canonical
 
 
 def plain(value: Any) -> Any:
@@ -46,7 +47,7 @@ def settled(
         given: what the model gave.
         valid: what the tool makes of it.
         as_json: the same as JSON values.
-        read: what the tool makes of arguments.
+        read: what the tool makes of arguments, by their canonical bytes.
     """
 
     def reads_the_same(values: dict[str, Any]) -> bool:
@@ -55,7 +56,7 @@ def settled(
         except Exception:  # noqa: BLE001 - validators and `==` are anybody's
             return False
 
-    if reads_the_same(as_json):
+    if canonical(as_json) == canonical(given) or reads_the_same(as_json):
         return as_json
     arguments = dict(given)
     for name, value in as_json.items():
