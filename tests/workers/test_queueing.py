@@ -139,6 +139,19 @@ def test_what_a_worker_is_at_work_on_is_not_handed_out_again(office: Office) -> 
     assert told.runs == ["one"]
 
 
+def test_what_is_put_off_is_handed_out_at_its_time(office: Office) -> None:
+    """Not before, or a run that waits for a person would keep its workers busy."""
+    told, times = Told(), list[float]()
+
+    async def carry(_run: str, _attempt: int) -> float | None:
+        times.append(time.monotonic())
+        return 2.5 if len(times) == 1 else None
+
+    told.carry = carry  # type: ignore[method-assign]  # it is the same to who calls it
+    worked(office, lambda _: None, told, until=lambda: len(times) > 1 and not _left(office), runs=["one"])
+    assert times[1] - times[0] > 2.4
+
+
 def test_nor_is_the_first_one_forgotten(office: Office) -> None:
     """The worker was given no other yet."""
     told = Told()
