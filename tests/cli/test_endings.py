@@ -468,3 +468,26 @@ def test_an_answer_does_not_move_the_cursor_of_a_terminal(scaffold: Scaffold, fo
     terminal.expect(pexpect.EOF)
     terminal.close()
     assert terminal.exitstatus == 0
+
+
+def test_a_run_that_a_program_began_is_resumed_by_that_program_alone(here: Scaffold, folder: Path) -> None:
+    """The command cannot know what it was made of, and says so."""
+    from scaffold import Scaffold as Agent
+
+    Agent("direct", backends="scripted:Rome", monitors=[], journal=folder / ".scaffold/runs").solve_sync("Where?")
+    ran = here("resume", "last")
+    assert ran.status == 2
+    said = "the run was started by a program, not from a task file, so only that program can resume it"
+    assert ran.err == f"error: {said}\n"
+
+
+def test_a_run_whose_folder_of_the_task_is_gone_says_which(here: Scaffold, folder: Path) -> None:
+    """Its planner and actions are files there."""
+    work = folder / "work"
+    work.mkdir()
+    (work / "task.yaml").write_text((folder / "think.yaml").read_text())
+    (work / "tools.py").write_text((folder / "tools.py").read_text())
+    assert here("solve", "work/task.yaml").status == 0
+    shutil.rmtree(work)
+    ran = here("resume", "last")
+    assert (ran.status, ran.err) == (2, f"error: the folder of the run's task file is gone: {work}\n")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scaffold import Planning, Task, entries, note, registry, taskfile
+from scaffold import Planning, Scaffold, Task, entries, note, registry, taskfile
 from scaffold.errors import BrokenPlugin, MissingExtra, TaskError, UnknownPlugin
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.moves import Note
@@ -272,6 +272,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from scaffold import note
+from scaffold.errors import TaskError
 from wrapping import traced
 if TYPE_CHECKING:
     from words import Words
@@ -290,6 +291,19 @@ bound = partial(more, mark="x")
 once = partial(more, options=Options(), mark="x")
 
 def unfound(task, options: Words):
+    yield from note("x")
+
+def loose(task, options: dict):
+    yield from note("x")
+
+class Fitting(BaseModel):
+    inputs: int
+
+    def check_task(self, task):
+        if len(task.inputs) != self.inputs:
+            raise TaskError("takes another number of inputs", path=("inputs",))
+
+def fitted(task, options: Fitting):
     yield from note("x")
 """
 
@@ -327,6 +341,7 @@ def test_the_options_of_a_wrapped_planner_are_those_of_the_planner_itself(hedged
     ("name", "said"),
     [
         ("unfound", "'unfound': name 'Words' is not defined, but .* import that outside `if TYPE_CHECKING:`"),
+        ("loose", "the options of 'loose' should be a pydantic model"),
         ("once", "the planner 'partial' takes no options"),
     ],
 )
@@ -334,6 +349,14 @@ def test_options_that_cannot_be_checked_are_a_fault_of_the_task(hedged: Path, na
     """What the planner would take cannot be told, or is nothing: one line says so."""
     with pytest.raises(TaskError, match=rf"planner\.options: {said}"):
         registry.planner(registry.from_file(f"hedged:{name}", hedged), {"times": 3})
+
+
+def test_options_are_checked_against_the_task_before_the_run(hedged: Path) -> None:
+    """A method `check_task` of their model says what does not fit."""
+    agent = Scaffold("hedged:fitted", options={"inputs": 1}, monitors=[], base=hedged, journal=hedged / "runs")
+    agent.check(Task(prompt="a", inputs={"x": 1}))
+    with pytest.raises(TaskError, match="inputs: takes another number of inputs"):
+        agent.check(Task(prompt="a"))
 
 
 OWN = """

@@ -269,6 +269,10 @@ class Named(Watching):
         self.spec = MonitorSpec(name=name, watches=frozenset({"action"}))
 
 
+def print_it(text: str) -> None:
+    """Print it."""
+
+
 class Shared:
     """What has all that a backend and a monitor have, on its class."""
 
@@ -300,6 +304,12 @@ class Shared:
         ({"monitors": [Scripted]}, "the class Scripted itself, not an instance, is not a monitor"),
         ({"actions": [len]}, r"actions: 'len' is not an action: decorate the function with @action"),
         ({"actions": 7}, "actions: should be a list, not an int"),
+        (
+            {"actions": [action(effect=effect, name="pay")(print_it) for effect in ("read", "irreversible")]},
+            "actions: two actions are named 'pay'",
+        ),
+        ({"monitors": ["rules", {"rules": {}}]}, "monitors: 'rules' is named twice"),
+        ({"words": "all"}, "words: should be `live` or `cleared`, not 'all'"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_begins(world: World, more: dict[str, Any], said: str) -> None:

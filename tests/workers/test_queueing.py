@@ -143,7 +143,8 @@ def test_what_is_put_off_is_handed_out_at_its_time(office: Office) -> None:
     """Not before, or a run that waits for a person would keep its workers busy."""
     told, times = Told(), list[float]()
 
-    async def carry(_run: str, _attempt: int) -> float | None:
+    async def carry(run: str, _attempt: int) -> float | None:
+        told.runs.append(run)
         times.append(time.monotonic())
         return 2.5 if len(times) == 1 else None
 
