@@ -14,6 +14,8 @@ import inspect
 import json
 import typing
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import msgspec
@@ -31,6 +33,46 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.clearance import Clearance
 
 _CALL = "call"
+
+
+async def _begun_in_time(work: Callable[[], Any], seconds: float) -> Any:
+    """Do something in a thread, as `asyncio.to_thread` does, but not after so many seconds of waiting for one.
+
+    Raises:
+        NotPerformed: it was not begun, and never will be.
+    """
+    permits = [None]  # one, for the thread that begins or for who gives up
+    late = False
+
+    def taken() -> bool:
+        try:
+            permits.pop()
+        except IndexError:
+            return False
+        return True
+
+    def give_up() -> None:
+        nonlocal late
+        if taken():
+            late = True
+            done.cancel()
+
+    loop = asyncio.get_running_loop()
+    try:
+        done = loop.run_in_executor(None, copy_context().run, lambda: work() if taken() else None)
+    except RuntimeError as error:  # the system has no thread left, but one of ours might still come to it
+        if taken():
+            raise NotPerformed(f"it was not begun: {error}") from error
+        raise
+    timer = loop.call_later(seconds, give_up)
+    try:
+        return await done
+    except asyncio.CancelledError:
+        if late:
+            raise NotPerformed(f"it was not begun: no thread was free within {seconds:g} s") from None
+        raise
+    finally:
+        timer.cancel()
 
 
 class FunctionAction:
@@ -76,7 +118,8 @@ class FunctionAction:
         """Redeem the clearance on exactly these arguments, then call the function.
 
         Raises:
-            NotPerformed: the annotations no longer accept the reviewed arguments, or make something else of them.
+            NotPerformed: the annotations no longer accept the reviewed arguments, or make something else of them; or no
+                thread was free for the function in time.
         """
         call = clearance.redeem(self.spec.name, canonical(arguments))
         try:
@@ -85,7 +128,7 @@ class FunctionAction:
             raise NotPerformed(f"what would be done is not what was reviewed: {error}") from None
         if self._waits:
             return await self._function(**values)
-        return await asyncio.to_thread(self._function, **values)
+        return await _begun_in_time(partial(self._function, **values), self.spec.timeout_s)
 
     def misfit(self, result: Any) -> str:
         """Say in what a result does not fit the function's return annotation."""

@@ -9,7 +9,10 @@ import os
 import shutil
 import stat
 import subprocess
+import threading
+import time
 from collections.abc import AsyncGenerator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +77,72 @@ def test_an_action_that_times_out_after_its_effect_is_unknown(tmp_path: Path) ->
     assert [each.status for each in outcome.actions] == ["unknown"]
     assert len(ledger.lines()) == 1
     assert len(list(read_story(Path(outcome.trace).parent).of("action.intent"))) == 1
+
+
+def pay_twice(_task: Task) -> Planning[tuple[str, ...]]:
+    """Pay two things at a time, and say what came of each."""
+
+    def one(what: str) -> Planning[str]:
+        try:
+            return str((yield from act("pay", {"what": what})).value)
+        except ActionError as error:
+            return f"{type(error).__name__}: {error.message}"
+
+    return (yield from together(one("rent"), one("power")))
+
+
+def test_a_function_for_which_no_thread_is_free_in_time_is_never_begun(tmp_path: Path) -> None:
+    """It is known not to have happened, and does not happen later, when a thread is free and the run is over."""
+    begun, paid = threading.Event(), []
+
+    @action(effect="irreversible", timeout_s=0.2)
+    def pay(what: str) -> str:
+        paid.append(what)
+        begun.wait(30)
+        return "paid"
+
+    async def work() -> tuple[Outcome, list[str]]:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        agent = Scaffold(pay_twice, monitors=[], actions=[pay], journal=FileJournal(tmp_path))
+        outcome = await agent.solve(TASK)
+        begun.set()
+        await asyncio.to_thread(time.sleep, 0)  # by then the thread has come to whatever was waiting for it
+        return outcome, list(paid)
+
+    outcome, paid_since = asyncio.run(work())
+    assert sorted(outcome.answer) == [
+        "ActionFailed: it was not begun: no thread was free within 0.2 s",
+        "OutcomeUnknown: no answer within 0.2 s",
+    ]
+    assert len(paid_since) == 1
+
+
+def test_a_function_for_which_the_system_has_no_thread_is_never_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python keeps it for the next thread, which passes it by."""
+    paid: list[str] = []
+
+    @action(effect="irreversible")
+    def pay(what: str) -> str:
+        paid.append(what)
+        return "paid"
+
+    class NoMore(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    async def work() -> Outcome:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        agent = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path))
+        with monkeypatch.context() as few:
+            few.setattr(threading, "Thread", NoMore)
+            outcome = await agent.solve(TASK)
+        await asyncio.to_thread(time.sleep, 0)
+        return outcome
+
+    assert asyncio.run(work()).answer == "ActionFailed: it was not begun: can't start new thread"
+    assert not paid
 
 
 @pytest.fixture
