@@ -76,6 +76,17 @@ def test_the_token_becomes_a_cookie_that_scripts_cannot_read(serve: Serve) -> No
     assert (opened.status_code, "<script" in opened.text) == (200, True)
 
 
+def test_the_token_stands_in_no_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """Who reads the logs of the process that serves the page is not let in by them."""
+    caplog.set_level("DEBUG")
+    page = serve("ann")
+    with page.client("ann") as client:
+        assert client.get("/").status_code == 200
+    token = page.addresses["ann"].rpartition("=")[2]
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("http")]  # the client's
+    assert not any(token in said for said in ours)
+
+
 ELSEWHERE: list[dict[str, str]] = [
     {"origin": "https://evil.example"},
     {"origin": "null"},
