@@ -70,6 +70,9 @@ class Goals:
         max_tokens: most tokens of one judgement, reasoning included.
         consequences: `stated` uses the plan's own predictions; `asked` has the judge predict the consequences, once for
             all goals, after the plan was found to serve the objectives.
+
+    Raises:
+        TaskError: a setting is not one of these.
     """
 
     def __init__(self, *, to: str = "judge", max_tokens: int = 1024, consequences: _Consequences = "stated") -> None:

@@ -33,6 +33,9 @@ class Latent:
         decision: the decision on an answer above the threshold.
         threshold: a score that replaces the baseline's own threshold.
         base: the task file's folder.
+
+    Raises:
+        TaskError: a setting is wrong, or the baseline cannot be read.
     """
 
     def __init__(

@@ -75,6 +75,9 @@ class Legibility:
         max_tokens: most tokens of one judgement, reasoning included.
         at_least: lowest acceptable rating of both, from 0 to 4.
         then: the decision below that; anything stricter than `flag` withholds the thought from the planner.
+
+    Raises:
+        TaskError: a setting is wrong.
     """
 
     def __init__(self, *, to: str = "judge", max_tokens: int = 1024, at_least: int = 2, then: str = "flag") -> None:

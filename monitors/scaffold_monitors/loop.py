@@ -86,6 +86,9 @@ class Loop:
         effects: how often an effect may give the same result before it is refused.
         reads: the same for reads.
         steps: how often a question may get the same answer before it is flagged; five times as often stops the run.
+
+    Raises:
+        ValueError: a limit is less than 1.
     """
 
     folds = frozenset(

@@ -48,6 +48,9 @@ class Watch:
             means any number.
         reach: how far back patterns are searched for, in characters.
         steps: the kinds of step to read; empty means all.
+
+    Raises:
+        TaskError: a setting is wrong, or nothing is watched for.
     """
 
     def __init__(

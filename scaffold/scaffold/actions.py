@@ -151,7 +151,11 @@ class FunctionAction:
         return function
 
     async def reconcile(self, arguments: Mapping[str, Any], call: Call) -> tuple[bool, Any]:
-        """Ask the target whether a call happened."""
+        """Ask the target whether a call happened.
+
+        Raises:
+            TypeError: the action has no reconciler.
+        """
         if self._reconcile is None:
             raise TypeError(f"{self.spec.name} declares idempotency='reconcile' but has no reconciler")
         values = self._values(arguments, call)
@@ -171,7 +175,11 @@ class FunctionAction:
         return function
 
     async def preview(self, arguments: Mapping[str, Any], call: Call) -> Any:
-        """Say what a call would do."""
+        """Say what a call would do.
+
+        Raises:
+            TypeError: the action has no previewer.
+        """
         if self._preview is None:
             raise TypeError(f"{self.spec.name} has no previewer")
         values = self._values(arguments, call)

@@ -72,6 +72,9 @@ class Scaffold(Assembly):
         credentials: where each credential of an action is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else
             the environment variable of that name.
         base: folder for `module:function` and paths in settings; None means the current one.
+
+    Raises:
+        BadInput: a part cannot be made as described.
     """
 
     def __init__(  # noqa: PLR0913 - all that an agent may be made of

@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args
 
 from scaffold import registry
 from scaffold.credentials import Credentials
 from scaffold.errors import BadInput, TaskError, nearest
 from scaffold.interfaces import (
     ActionSource,
+    Approver,
     Backend,
     ChecksTask,
     Journal,
@@ -24,6 +25,7 @@ from scaffold.interfaces import (
     Prepares,
     Surroundings,
     TakesCredentials,
+    Witness,
 )
 from scaffold.limits import limited
 from scaffold.machinery.asking.prompts import Templates
@@ -32,7 +34,7 @@ from scaffold.machinery.driving.setting import Setting
 from scaffold.machinery.recording.redacting import as_recorded
 from scaffold.projections import environment
 from scaffold.trace import sealing
-from scaffold.trace.heads import check_verifier
+from scaffold.trace.heads import Signer, check_verifier
 from scaffold.trace.places import journal_of, place_of, runs_folder
 from scaffold.vocabulary.canonical import adapter, canonical, digest, not_finite, unwritable
 from scaffold.vocabulary.review import SubjectKind
@@ -40,9 +42,8 @@ from scaffold.vocabulary.sampling import ways_of
 from scaffold.vocabulary.task import Task
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, Approver, Claim, Witness
+    from scaffold.interfaces import Action, Claim
     from scaffold.projections.otlp import LiveExport
-    from scaffold.trace.heads import Signer
     from scaffold.vocabulary.confidence import Calibration
     from scaffold.vocabulary.events import Event
     from scaffold.vocabulary.models import Profile
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from scaffold.vocabulary.sampling import Sampling
 
 Say = Callable[[str, float], None]
+T = TypeVar("T")
 
 
 # What an action declares besides its schema and effect, on which recorded clearances and intents rest.
@@ -98,9 +100,10 @@ class Assembly:
         self._sources = [each for each in actions if isinstance(each, ActionSource)]
         self._actions = _by_name(registry.each_action(actions))
         self._templates = Templates(prompts)
-        self._approvers = tuple(approvers)
+        self._approvers = _each(approvers, Approver, "approvers", "a way to reach a person (`oversight` names people)")
+        _each(() if signer is None else (signer,), Signer, "signer", "a signer, which `signer_of` makes")
         self._signer = signer
-        self._witnesses = tuple(witnesses)
+        self._witnesses = _each(witnesses, Witness, "witnesses", "a witness, which `witness_of` makes")
         self._sealer = sealing.from_environment()
         self._sampling = sampling
         self._oversample = oversample
@@ -340,6 +343,15 @@ def _journal(said: Journal | Path | str | None) -> Journal:
         wrong = f"{registry.kind_of(said)} cannot keep runs: give a folder, `postgresql://...`, or a Journal"
         raise TaskError(wrong, path=("journal",))
     return said
+
+
+def _each(given: Sequence[T], kind: Any, what: str, wanted: str) -> tuple[T, ...]:
+    """Return what was given if each of it is of that kind."""
+    found = tuple(registry.listed(given, what))
+    for each in found:
+        if isinstance(each, type) or not isinstance(each, kind):
+            raise TaskError(f"{registry.kind_of(each)} is not {wanted}", path=(what,))
+    return found
 
 
 def _monitors(said: Sequence[str | Mapping[str, Any] | Monitor] | None, base: Path) -> list[Monitor]:

@@ -64,6 +64,9 @@ class Gate(Assembly):
         credentials: where each credential of an action is found, by name: `{"env": VARIABLE}` or `{"file": PATH}`; else
             the environment variable of that name.
         base: folder for `module:Class` and paths in settings; None means the current one.
+
+    Raises:
+        BadInput: a part cannot be made as described.
     """
 
     def __init__(  # noqa: PLR0913 - all that a gate may be made of

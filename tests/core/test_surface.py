@@ -302,6 +302,10 @@ class Shared:
         ({"monitors": [Named("gate")]}, "monitors: a monitor cannot be named 'gate'"),
         ({"monitors": [Named("people")]}, "monitors: a monitor cannot be named 'people'"),
         ({"monitors": [Scripted]}, "the class Scripted itself, not an instance, is not a monitor"),
+        ({"approvers": ["ann"]}, "approvers: a str is not a way to reach a person"),
+        ({"approvers": "ann"}, "approvers: should be a list, not a str"),
+        ({"witnesses": ["https://x"]}, "witnesses: a str is not a witness, which `witness_of` makes"),
+        ({"signer": "key.pem"}, "signer: a str is not a signer, which `signer_of` makes"),
         ({"actions": [len]}, r"actions: 'len' is not an action: decorate the function with @action"),
         ({"actions": 7}, "actions: should be a list, not an int"),
         (

@@ -95,7 +95,11 @@ def load_smollm2(model: str = "", **options: Any) -> LlamaCpp:
 
 
 class LlamaCpp:
-    """A model in this process; samples of one request share the work on its prompt."""
+    """A model in this process; samples of one request share the work on its prompt.
+
+    Raises:
+        MissingExtra: xllamacpp is not installed.
+    """
 
     def __init__(
         self,

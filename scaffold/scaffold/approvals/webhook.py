@@ -97,6 +97,9 @@ class Webhook:
         answer_at: address of the approvals page, for the message's reader.
         seconds: most seconds that all tries for one question may take together.
         tries: most tries for one question.
+
+    Raises:
+        BadInput: the address is not one of http.
     """
 
     def __init__(self, url: str, secret: Secret, *, answer_at: str = "", seconds: float = 10.0, tries: int = 4) -> None:

@@ -76,7 +76,11 @@ def pruning_of(journal: KeptRuns) -> Pruning:
 
 
 def lease_from_environment() -> float:
-    """Return for how many seconds a dead process keeps a run from others; 0 if the environment does not say."""
+    """Return for how many seconds a dead process keeps a run from others; 0 if the environment does not say.
+
+    Raises:
+        BadInput: the environment says no number of seconds.
+    """
     said = os.environ.get(LEASE, "")
     try:
         seconds = float(said or 0)

@@ -409,7 +409,11 @@ class Task(_Strict):
         return Reference(self.prompt, Provenance(("task:prompt",)))
 
     def input(self, name: str) -> Reference[Any]:
-        """Refer to an input with its provenance."""
+        """Refer to an input with its provenance.
+
+        Raises:
+            KeyError: the task has no such input.
+        """
         if name not in self.inputs:
             raise KeyError(f"the task has no input {name!r}; its inputs are {sorted(self.inputs)}")
         if name in self._given:

@@ -114,7 +114,11 @@ class Temporal:
             raise Unavailable(f"Temporal at {self._target}: {error}") from None
 
     async def work(self, carry: Carry, *, at_once: int, heartbeat: float, drain: bool) -> None:
-        """Perform activities; a cancelled run is paused."""
+        """Perform activities; a cancelled run is paused.
+
+        Raises:
+            BadInput: `drain`, since Temporal does not tell when nothing is left.
+        """
         if drain:
             raise BadInput("--drain cannot be used with Temporal, which does not tell when nothing is left")
 
