@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from scaffold.errors import Unavailable
 from scaffold.workers.engines import engine_of
 
 if TYPE_CHECKING:
     from tests.workers.conftest import Office
 
 _PATIENCE_S = 60.0
+_DEPLOYMENT = Path(__file__).parents[2] / "docs" / "deployment.md"
 # The first that is asked for is broken off, and rolled back; the sequence remembers, as no transaction undoes it.
 _BREAKS_ONCE = """
 CREATE SEQUENCE asked;
@@ -230,3 +232,31 @@ def test_workers_go_on_with_runs_whose_budget_was_raised(office: Office) -> None
 
 def _is_there(owner: Any) -> bool:
     return bool(owner.execute("SELECT to_regclass('procrastinate_workers') IS NOT NULL").fetchone()[0])
+
+
+def test_a_worker_that_may_not_make_tables_uses_the_owners(office: Office) -> None:
+    """Before they are made it is told what to do; then what docs/deployment.md grants is enough."""
+    app = office.runs.replace("user=owner", "user=queue_app")
+    assert app != office.runs
+    told = Told()
+
+    async def work() -> None:
+        with pytest.raises(Unavailable, match=r"this role may not make them: run `scaffold worker .* --drain` once as"):
+            async with engine_of(app):
+                pass
+        async with engine_of(office.runs):
+            pass
+        with psycopg.connect(office.runs, autocommit=True) as owner:
+            for grant in grants:
+                owner.execute(grant.replace("scaffold_app", "queue_app").encode())
+        async with engine_of(app) as engine:
+            await engine.deliver(["one"])
+            await engine.work(told.carry, at_once=2, heartbeat=1.0, drain=True)
+
+    page = _DEPLOYMENT.read_text(encoding="utf-8").splitlines()
+    grants = [line.partition(";")[0] for line in page if line.startswith("GRANT ") and " public " in line]
+    assert len(grants) == 2
+    with psycopg.connect(office.runs, autocommit=True) as owner:
+        owner.execute("CREATE ROLE queue_app LOGIN")
+    asyncio.run(work())
+    assert "one" in told.runs

@@ -159,9 +159,14 @@ class Queueing:
             return
         try:
             await self._app.schema_manager.apply_schema_async()
-        except exceptions.ConnectorException:
-            if not await self._is_there():  # else another was first
-                raise
+        except exceptions.ConnectorException as error:
+            if await self._is_there():
+                return  # another was first
+            if isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege):
+                said = f"the queue in {self._where} has no tables, and this role may not make them"
+                cure = "run `scaffold worker --engine ... --drain` once as the owner, and grant them to this role"
+                raise Unavailable(f"{said}: {cure}") from None
+            raise
 
     async def _is_there(self) -> bool:
         found = await self._app.connector.execute_query_one_async(
