@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import reprlib
@@ -245,6 +246,7 @@ def make_monitor(name: str, settings: Mapping[str, Any], base: Path | None = Non
     if not isinstance(monitor, Monitor):
         raise BrokenPlugin(f"the monitor {name!r} has no `spec` or no `review`")
     if changes is not None:
+        monitor = copy.copy(monitor)  # one that was made already may read other tasks as it is
         monitor.spec = _changed(monitor.spec, changes, ("monitors", name, "spec"))
     return monitor
 
@@ -256,9 +258,7 @@ def _own_monitor(reference: str, base: Path) -> Callable[..., Any]:
         return found  # type: ignore[no-any-return]  # just looked at
     if isinstance(found, Monitor):
         return lambda: found
-    raise TaskError(
-        f"{reference!r} is a {type(found).__name__}, which cannot make a monitor", path=("monitors", reference)
-    )
+    raise TaskError(f"{reference!r} is {kind_of(found)}, which cannot make a monitor", path=("monitors", reference))
 
 
 _SAYABLE = ("band", "mode", "on_error", "on_missing", "on_timeout", "sample", "tier", "timeout_s")

@@ -387,11 +387,21 @@ def test_a_monitor_of_ones_own_is_named_as_planners_and_actions_are(tmp_path: Pa
     assert registry.make_monitor("own:made", {}, tmp_path).spec.settings == {"letters": 7}
 
 
+def test_what_one_task_changes_of_a_monitor_that_is_made_already_is_that_tasks_alone(tmp_path: Path) -> None:
+    """Tasks of one batch name the same one: where one only has it observe, it still binds the others."""
+    (tmp_path / "own.py").write_text(OWN)
+    observing = registry.make_monitor("own:made", {"spec": {"mode": "observe", "timeout_s": 3}}, tmp_path)
+    binding = registry.make_monitor("own:made", {}, tmp_path)
+    assert (observing.spec.mode, observing.spec.timeout_s) == ("observe", 3)
+    assert binding.spec.mode == "gate"
+    assert binding.spec.timeout_s != 3
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [
         ("own:Quit", {}, "'own' has no 'Quit'; did you mean 'Quiet'"),
-        ("own:number", {}, "'own:number' is a int, which cannot make a monitor"),
+        ("own:number", {}, "'own:number' is an int, which cannot make a monitor"),
         ("own:Quiet", {"leters": 3}, "unexpected keyword argument 'leters'; did you mean 'letters'"),
         ("own:Quiet", {"x": 3}, "unexpected keyword argument 'x'; it takes letters"),
     ],
