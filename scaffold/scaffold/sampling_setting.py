@@ -1,20 +1,13 @@
-"""Reads the keys `sampling` and `monitorability` of a task file: how samples become one answer, and probe results."""
+"""Reads the key `sampling` of a task file: how samples become one answer."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import Any
 
 from scaffold.document import show
 from scaffold.errors import TaskError, unknown
 from scaffold.vocabulary.composed import cascade, in_rotation, unless_sure
-from scaffold.vocabulary.confidence import Calibration
-from scaffold.vocabulary.monitorability import Monitorability
 from scaffold.vocabulary.sampling import MOST_SAMPLES, Sampling, Way, ahead_by, majority, once, shorter_than
-
-if TYPE_CHECKING:
-    from scaffold.document import Document
 
 _POLICIES = ("once", "majority", "ahead_by")
 _AROUND = ("cap", "shorter_than", "batch", "rotate", "cascade", "sure", "calibration")
@@ -62,40 +55,6 @@ def _unless_sure(policy: Sampling, table: dict[str, Any]) -> Sampling:
         made = "`scaffold audit calibration --write FILE` makes it from past runs"
         raise TaskError(f"needs `calibration: FILE` beside it: {made}", path=("sure",))
     return unless_sure(policy, sure=float(sure))
-
-
-def read_calibration(document: Document) -> Calibration | None:
-    """Read the calibration file that `sampling` names; None if it names none."""
-    table = document.value.get("sampling")
-    said = table.get("calibration") if isinstance(table, dict) else None
-    if said is None:
-        return None
-    place = ("sampling", "calibration")
-    if not isinstance(said, str):
-        raise document.fault(f"should be a file, not {show(said)}", place)
-    try:
-        return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Calibration)
-    except OSError as error:
-        raise document.fault(f"cannot read {said!r}: {error.strerror}", place) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise document.fault(f"{said!r} is not a calibration file: {error}", place) from None
-
-
-def read_monitorability(document: Document) -> Monitorability | None:
-    """Read the file of probe results that the task names; None if it names none."""
-    said = document.value.get("monitorability")
-    if said is None:
-        return None
-    place = ("monitorability",)
-    if not isinstance(said, str):
-        raise document.fault(f"should be a file, not {show(said)}", place)
-    try:
-        return msgspec.json.decode((document.path.parent / said).read_bytes(), type=Monitorability)
-    except OSError as error:
-        made = "`scaffold audit monitorability --write FILE` makes it from past runs"
-        raise document.fault(f"cannot read {said!r}: {error.strerror}; {made}", place) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise document.fault(f"{said!r} is not a file of monitorability figures: {error}", place) from None
 
 
 def _vote(table: dict[str, Any]) -> Sampling:

@@ -33,10 +33,11 @@ from scaffold.assembly import close_all
 from scaffold.credentials import Credentials
 from scaffold.document import Document, Faults, Place, show
 from scaffold.errors import BadInput, TaskError, nearest, unknown
+from scaffold.figures import read_calibration, read_monitorability
 from scaffold.fitting import fields_at, first_fault, in_words
 from scaffold.inputs import read_inputs
 from scaffold.interfaces import TakesCredentials
-from scaffold.sampling_setting import read_calibration, read_monitorability, read_sampling
+from scaffold.sampling_setting import read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
     read_actions,

@@ -11,8 +11,8 @@ from tests.core.doing import doing
 
 from scaffold import Options, Planning, Task, Verdict, act, action, cascade, majority, once, several, think
 from scaffold.errors import ActionError
-from scaffold.odds.monitorability import gather, reading_of, save
-from scaffold.sampling_setting import read_monitorability
+from scaffold.figures import read_monitorability, save
+from scaffold.odds.monitorability import gather, reading_of
 from scaffold.testing import Scripted
 from scaffold.trace.chain import Chain
 from scaffold.trace.records import read_files

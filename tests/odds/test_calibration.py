@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from scaffold import Confidence, Planning, Scaffold, Task, majority, several, think, together
 from scaffold.cli import cli
 from scaffold.errors import BadInput, TaskError
+from scaffold.figures import save
 from scaffold.odds.calibration import (
     Kind,
     brier,
@@ -21,7 +22,6 @@ from scaffold.odds.calibration import (
     draw,
     fit,
     reliability,
-    save,
     scores,
     statements,
 )

@@ -83,6 +83,7 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
     All runs are read. The Brier score is 0 if every statement was right, 0.25 for a coin; the error is how far stated
     confidence is from what was seen. `corrected` is what remains after correction, learned from other statements.
     """
+    from scaffold.figures import save
     from scaffold.odds import calibration as odds
     from scaffold.odds.measured import Measured
 
@@ -106,7 +107,7 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
         )
     if write is not None:
         made = odds.fit(found)
-        odds.save(made, write)
+        save(made, write)
         click.echo(f"wrote {count(len(made.curves), 'correction')} to {write}", err=True)
     if plot is not None and told:
         odds.draw(told, plot)
@@ -124,7 +125,8 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
     All runs are read. A share of 1 means that no probe found anything wrong. Permissions go by the interval's lower
     end, so a few probes permit little.
     """
-    from scaffold.odds.monitorability import gather, save
+    from scaffold.figures import save
+    from scaffold.odds.monitorability import gather
 
     journal = journal_at(runs)
     probed = gather(journal.folder(run) for run in journal.runs())

@@ -186,16 +186,7 @@ def _corrected(said: Sequence[Statement]) -> list[Statement] | None:
     return after
 
 
-# --- as a file, and as a picture
-
-
-def save(calibration: Calibration, path: Path) -> None:
-    """Write a calibration, for `calibration:` in a task file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}") from error
+# --- as a picture
 
 
 def draw(told: Sequence[Score], path: Path) -> None:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from scaffold.errors import BadInput, ScaffoldError
+from scaffold.errors import ScaffoldError
 from scaffold.evaluation.statistics import wilson
 from scaffold.trace.chain import Chain
 from scaffold.trace.records import read_files
@@ -137,12 +135,3 @@ def _probes(folder: Path) -> Iterator[Event]:
         event = chain.follow(record).event
         if isinstance(event, ev.StepAsked | ev.Reviewed | ev.Released):
             yield event
-
-
-def save(known: Monitorability, path: Path) -> None:
-    """Write figures, for `monitorability:` in a task file."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(known), indent=1) + b"\n")
-    except OSError as error:
-        raise BadInput(f"cannot write {path}: {error.strerror}") from error
