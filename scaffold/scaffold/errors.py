@@ -53,6 +53,7 @@ ScaffoldError
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -82,6 +83,22 @@ def unknown(key: str, known: Iterable[str]) -> str:
     longer = [each for each in known if each.startswith(key)]
     meant = longer[0] if len(longer) == 1 else key
     return f"is not known{nearest(meant, known) or '; expected one of ' + ', '.join(known)}"
+
+
+_NO_MORE = {errno.EMFILE: "open files", errno.ENFILE: "open files", errno.ENOMEM: "memory"}
+
+
+def exhausted(error: BaseException | None) -> str:
+    """Name what the system lets this process have no more of (memory, threads, open files); empty if it is not that."""
+    match error:
+        case MemoryError():
+            return "memory"
+        case OSError():
+            return _NO_MORE.get(error.errno or 0, "")
+        case RuntimeError() if "can't start new thread" in str(error):
+            return "threads"
+        case _:
+            return ""
 
 
 # --- what the user gave

@@ -1,5 +1,6 @@
 """Exit statuses, and what stdout and stderr hold at the end."""
 
+import errno
 import json
 import os
 import re
@@ -282,6 +283,31 @@ def test_an_unexpected_fault_is_one_line(here: Scaffold, monkeypatch: pytest.Mon
     assert ran.status == 1
     assert ran.err.splitlines()[-1].startswith("error: RuntimeError: the floor is gone")
     assert "SCAFFOLD_DEBUG=1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("lack", "said"),
+    [
+        (
+            RuntimeError("can't start new thread"),
+            "can't start new thread: allow this process more threads (ulimit -u, ",
+        ),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "x: Too many open files: allow this process more open fi"),
+        (MemoryError(), "MemoryError: allow this process more memory, or have it do less at a time"),
+    ],
+    ids=["threads", "files", "memory"],
+)
+def test_what_the_system_has_no_more_of_is_no_bug(
+    lack: Exception, said: str, here: Scaffold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with the limit to raise."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise lack
+
+    monkeypatch.setattr("scaffold.taskfile.build", broken)
+    ran = here("solve", "think.yaml")
+    assert (ran.status, ran.err[: len("error: " + said)]) == (1, "error: " + said)
 
 
 @pytest.mark.parametrize(

@@ -117,6 +117,36 @@ def test_a_function_for_which_no_thread_is_free_in_time_is_never_begun(tmp_path:
     assert len(paid_since) == 1
 
 
+class NoMore(threading.Thread):
+    """A thread that the system refuses to start."""
+
+    def start(self) -> None:
+        """Say that it was refused."""
+        raise RuntimeError("can't start new thread")
+
+
+def test_a_run_for_which_the_system_has_no_thread_pauses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is nobody's fault and may pass: what needs a thread is not done, and the run goes on when resumed."""
+    ledger = EffectLedger(tmp_path / "effects")
+
+    @action(effect="irreversible", identity=("what",))
+    async def pay(what: str, *, call: Call) -> str:
+        ledger.happen("pay", call, {"what": what})
+        return "paid"
+
+    agent = Scaffold(do_it, monitors=[], actions=[pay], journal=FileJournal(tmp_path / "runs"))
+
+    async def work() -> Outcome:
+        with monkeypatch.context() as few:
+            few.setattr(threading, "Thread", NoMore)
+            return await agent.solve(TASK)
+
+    outcome = asyncio.run(work())
+    assert (outcome.status, ledger.lines()) == ("unavailable", [])
+    assert outcome.reason == "the system lets this process have no more threads"
+    assert agent.resume_sync(outcome.run).answer == "paid"
+
+
 def test_a_function_for_which_the_system_has_no_thread_is_never_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,10 +157,6 @@ def test_a_function_for_which_the_system_has_no_thread_is_never_begun(
     def pay(what: str) -> str:
         paid.append(what)
         return "paid"
-
-    class NoMore(threading.Thread):
-        def start(self) -> None:
-            raise RuntimeError("can't start new thread")
 
     async def work() -> Outcome:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))

@@ -162,7 +162,8 @@ class Runner:
             if not self.tally.stopped_early:
                 raise
         except BaseExceptionGroup as failed:
-            raise _first(failed) from None
+            first = _first(failed)
+            raise first from first.__cause__
         return self.tally
 
     def stop(self, why: str) -> None:

@@ -17,9 +17,11 @@ from scaffold.errors import (
     TraceDamaged,
     TraceError,
     Unavailable,
+    exhausted,
 )
 
 DEBUG = "SCAFFOLD_DEBUG"
+_LIMITS = {"threads": " (ulimit -u, or its container's limit of processes)", "open files": " (ulimit -n)"}
 
 
 def explain(error: Exception) -> int:
@@ -41,8 +43,12 @@ def explain(error: Exception) -> int:
         case OSError() if error.strerror:
             status = FAILED
             said = f"{plain(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
+        case _ if exhausted(error):
+            status = FAILED
         case _:
             status = FAILED
             said = f"{type(error).__name__}: {said} (a bug in scaffold; set {DEBUG}=1 to see where)"
+    if lack := exhausted(error) or exhausted(error.__cause__):
+        said += f": allow this process more {lack}{_LIMITS.get(lack, '')}, or have it do less at a time"
     print(f"error: {said}", file=sys.stderr)  # noqa: T201 - the command speaks on stderr
     return status

@@ -102,9 +102,9 @@ class Engine:
                 raise
             return outcome
         except BaseExceptionGroup as group:
-            return await self._run.ended_by(_gravest(group), where=self._faulty_at)
+            return await self._run.ended_by(_passing(_gravest(group)), where=self._faulty_at)
         except Exception as error:  # noqa: BLE001 - every way a run can end is written down
-            return await self._run.ended_by(error)
+            return await self._run.ended_by(_passing(error))
         finally:
             self._interpreter.close()
 
@@ -221,6 +221,12 @@ def _gravest(group: BaseExceptionGroup[BaseException]) -> BaseException:
             if isinstance(leaf, kind):
                 return leaf
     return leaves[0]
+
+
+def _passing(error: BaseException) -> BaseException:
+    """Return what pauses the run, if the system has no more of something: that may pass, and is no planner's fault."""
+    lack = errors.exhausted(error)
+    return errors.Unavailable(f"the system lets this process have no more {lack}") if lack else error
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
