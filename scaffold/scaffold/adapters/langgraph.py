@@ -6,7 +6,9 @@
         await agent.ainvoke(question, {"callbacks": [thinking(run)]})
 
 A gated tool belongs to one run, and so does the agent that has it. A tool may pause its graph with `interrupt`: the
-gate does not know what was done until then, and when the graph goes on, the tool is called, and cleared, again.
+gate does not know what was done until then, and when the graph goes on, the tool is called, and cleared, again. So are
+the calls beside it in a graph whose node makes all calls of a message: declare the `identity` of what must not be done
+twice. The agents of `create_agent` make each call in a task of its own.
 """
 
 from __future__ import annotations

@@ -190,7 +190,7 @@ class Connection:
             return await self._client.session.call_tool(tool, arguments, seconds)
         except MCPError as error:
             if error.code == REQUEST_TIMEOUT and time.monotonic() >= until:  # servers have that number for other things
-                raise ToolFailed(f"no answer within {seconds:g} s") from None
+                raise ToolFailed(f"no answer within {seconds:g} s (`timeout_s`)") from None
             await asyncio.sleep(0)  # its transport may know more
             self.stale = self.stale or not self.ending.is_told  # an address may have forgotten us: that is seen then
             if self.gone or (not self.ending.is_told and _ends(error.code, error.message)):

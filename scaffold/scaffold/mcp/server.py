@@ -343,7 +343,7 @@ class McpServer:
         from scaffold.mcp.connection import said_of
 
         if isinstance(error, TimeoutError):
-            why = f"it did not answer within {self.settings.start_s:g} s"
+            why = f"it did not answer within {self.settings.start_s:g} s (`start_s`)"
         else:
             why = ending.reason or f"{type(error).__name__}: {said_of(error)}"
             why += ending.answered and f" ({ending.answered})"

@@ -183,7 +183,7 @@ async def _read(process: asyncio.subprocess.Process, into: Any, most: int, endin
                 break
             await into.send(message)
     except ValueError:  # asyncio's error for a line over its limit
-        reason = f"it sent a message of more than {most:,} bytes"
+        reason = f"it sent a message of more than {most:,} bytes (`max_bytes`)"
     except (BrokenResourceError, ClosedResourceError):
         return
     if not line and await _has_ended(process, _MOMENT_S):
@@ -306,7 +306,7 @@ def _bounded(stream: Any, most: int) -> Any:
             async for chunk in stream:
                 seen += len(chunk)
                 if seen > most:
-                    raise httpx2.StreamError(f"it is longer than {most:,} bytes")
+                    raise httpx2.StreamError(f"it is longer than {most:,} bytes (`max_bytes`)")
                 yield chunk
 
         async def aclose(self) -> None:
