@@ -138,7 +138,7 @@ class FunctionAction:
             self._result.validate_python(result)
         except ValidationError as error:
             return result_in_words(error)
-        except Exception as error:  # noqa: BLE001 - a validator's own fault; the action was performed
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a validator's own fault; the action was performed
             return described(error)
         return ""
 

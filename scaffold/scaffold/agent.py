@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from scaffold import registry
 from scaffold.assembly import Assembly, owner, read_start
-from scaffold.errors import TaskError, nearest
+from scaffold.errors import TaskError, UnknownRun, nearest
 from scaffold.interfaces import ActionSource, Backend, Claim, Monitor, Surroundings
 from scaffold.limits import raised_to
 from scaffold.machinery.asking.showing import Piece, Words
@@ -179,6 +179,8 @@ class Scaffold(Assembly):
             PlanChanged: the planner no longer fits what is recorded.
             BadInput: the budget is not one, or is no more than it was.
         """
+        if not run:
+            raise UnknownRun("which run: give its id, as `outcome.run` holds it")
         raised = raised_to(budget or {})
         task, config, claim = await self.claimed("", resume=run)
         if unless is not None:

@@ -289,6 +289,11 @@ def not_odd(number: int) -> int:
     return number // (number % 2)
 
 
+def leaving(number: int) -> int:
+    """A validator that ends the process, if it may."""
+    raise SystemExit(number)
+
+
 @pytest.mark.parametrize(
     ("declared", "given", "said"),
     [
@@ -299,6 +304,7 @@ def not_odd(number: int) -> int:
         (list[str], ["a", 2], "1: Input should be a valid string"),
         (None, "more than nothing", "Input should be None"),
         (Annotated[int, AfterValidator(not_odd)], 2, "ZeroDivisionError: "),
+        (Annotated[int, AfterValidator(leaving)], 2, "SystemExit: 2"),
         (threading.Thread, "of a type that pydantic does not know", ""),
         (Any, "whatever", ""),
     ],

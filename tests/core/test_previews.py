@@ -28,6 +28,8 @@ def transfer(done: list[str], how: str = "") -> FunctionAction:
     def dry(cents: int, *, token: str) -> Any:
         if how == "raise":
             raise ConnectionError(f"no answer to {token}")
+        if how == "leave":  # as the `main` of a command does
+            raise SystemExit(0)
         return {"left": 1000 - cents, "as": token} if how != "odd" else object()
 
     return send
@@ -62,7 +64,8 @@ def test_a_person_sees_what_would_happen(world: World, watcher: type[Watcher], p
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("raise", "ConnectionError: no answer to [PREVIEW_TOKEN]"), ("odd", "TypeError")]
+    ("how", "said"),
+    [("raise", "ConnectionError: no answer to [PREVIEW_TOKEN]"), ("odd", "TypeError"), ("leave", "SystemExit: 0")],
 )
 def test_a_preview_that_fails_is_shown_as_such(world: World, watcher: type[Watcher], how: str, said: str) -> None:
     """Reviewers are told that nothing is known; it is for them to mind."""

@@ -146,6 +146,8 @@ def test_solve_sync_works_with_and_without_a_running_loop(world: World) -> None:
 
     with pytest.raises(UnknownRun):
         asyncio.run(refused())
+    with pytest.raises(UnknownRun, match="which run: give its id"):
+        world.agent(answering).resume_sync("")
 
 
 def test_who_interrupts_what_they_wait_for_pauses_the_run(world: World) -> None:

@@ -102,7 +102,7 @@ class Effects:
                     asking = Call(run=run, key=idempotency_key(run, key), credentials=told)
                     said = await cast("Previews", action).preview(decode(canonical(call.arguments)), asking)
                 content["value"] = msgspec.Raw(told.hidden_in(canonical(said)))
-            except Exception as error:  # noqa: BLE001 - reviewers are told that there is no preview
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - reviewers are told that there is no preview
                 content["reason"] = told.hidden(described(error))
             self._reach("action.previewed:before")
             self._recorder.record(ev.ActionPreviewed(key=key, action=call.action, ok="value" in content), content)
