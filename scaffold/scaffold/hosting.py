@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
@@ -328,6 +329,7 @@ class SyncGatedRun:
     def __init__(self, run: GatedRun, portal: BlockingPortal) -> None:
         self.within = self._run = run
         self._portal = portal
+        self._process = os.getpid()
         self.id = run.id
 
     @property
@@ -384,6 +386,8 @@ class SyncGatedRun:
         self._run.answer(answer)
 
     def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        if os.getpid() != self._process:  # a fork has none of its parent's threads, so nothing would answer
+            raise BadInput(f"the run {self.id} belongs to the process that this one was forked from: open one here")
         if self._run.loop.is_closed():
             raise Unavailable(f"the run {self.id} is over")
         if self._run.within_its_loop():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -307,6 +309,22 @@ def test_code_that_is_not_async_uses_it_too(world: World) -> None:
         run.answer("three paid")
     assert (run.outcome.status, run.outcome.answer) == ("solved", "three paid")
     assert len(list(world.facts(run.outcome, "noted"))) == 1
+
+
+def test_a_fork_cannot_go_on_with_its_parents_run(world: World) -> None:
+    """Its event loop is the parent's: a pool's process hears what to do rather than wait for ever."""
+    with gate_of(world).run_sync(TASK) as run:
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(20)  # ends what waits
+            try:
+                run.act("look", {"at": "x"})
+            except BadInput as refused:
+                os._exit(7 if "open one here" in str(refused) else 8)
+            os._exit(9)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert run.act("look", {"at": "x"}).status == "performed"
 
 
 async def test_two_gates_in_one_process_share_nothing(world: World, watcher: type[Watcher]) -> None:
