@@ -488,7 +488,7 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
         TraceDamaged: the first event is missing, withheld or altered.
     """
     from scaffold.errors import TraceDamaged
-    from scaffold.trace.chain import Chain, body_of, withheld
+    from scaffold.trace.chain import Chain, as_written, body_of, withheld
 
     why = "it is empty, which happens when a process dies before the run starts"
     records = journal.read(run)
@@ -498,8 +498,9 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
             if link.content is None:
                 why = withheld(record)
                 break
-            content = body_of(link.content)
-            return Task.model_validate(content["task"]), content["config"]
+            with as_written(link.event):
+                content = body_of(link.content)
+                return Task.model_validate(content["task"]), dict(content["config"])
     finally:
         with suppress(AttributeError):
             await records.aclose()  # type: ignore[attr-defined]  # a generator has it

@@ -77,6 +77,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def date(moment: float, shape: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """Return a moment in local time, for a message; as it stands if no calendar reaches that far."""
+    import time
+
+    try:
+        return time.strftime(shape, time.localtime(moment))
+    except (OverflowError, ValueError, OSError):
+        return f"{moment:g} s after 1970"
+
+
 def unknown(key: str, known: Iterable[str]) -> str:
     """Say that a key is not known, and which one may have been meant."""
     known = list(dict.fromkeys(known))

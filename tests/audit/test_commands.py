@@ -21,6 +21,7 @@ import pytest
 
 from scaffold.cli import main
 from scaffold.testing.tampering import Evidence, place_of, sealed_anew
+from scaffold.trace.chain import GENESIS, seal
 from scaffold.trace.heads import Head, new_key, whole_notes
 from scaffold.trace.reading import followed, links
 from scaffold.trace.witnesses import FileWitness
@@ -87,29 +88,134 @@ def test_what_cannot_be_shown_is_told_with_what_to_do(audit: Command, evidence: 
     assert not (tmp_path / "run.html").exists()
 
 
-@pytest.mark.parametrize(
-    "body", [b"[1]", b'{"calls":["pay"]}', b'{"title":{},"calls":{"a":1}}', b"[" * 9_000 + b"]" * 9_000]
-)
+DEEP = b"[" * 9_000 + b"]" * 9_000
+
+
+def forged(evidence: Evidence, kind: str, body: bytes = b"", **facts: object) -> int:
+    """Change facts and content of the first event of a kind, and make the chain of the first part anew; its line."""
+    lines = evidence.spine
+    place = place_of(lines, kind)
+    if body:
+        facts["content"] = hashlib.sha256(bytes(16) + body).hexdigest()
+    spine = sealed_anew(
+        lines[: place_of(lines, "run.paused") + 1],
+        lambda events: [{**each, **facts} if number == place else each for number, each in enumerate(events)],
+    )
+    evidence.write("trace.jsonl", spine)
+    contents = {
+        json.loads(line)["seq"]: line
+        for line in (evidence.folder / "content.jsonl").read_bytes().splitlines(keepends=True)
+    }
+    if body:
+        contents[place + 1] = b'{"seq":%d,"salt":"%b","body":%b}\n' % (place + 1, b"0" * 32, body)
+    evidence.write("content.jsonl", [contents[seq] for seq in sorted(contents) if seq <= len(spine)])
+    (evidence.folder / "heads").unlink()
+    return place + 1
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'{"calls":["pay"]}', b'{"title":{},"calls":{"a":1}}', DEEP])
 def test_what_is_written_in_no_event_is_told_in_a_line(solve: Command, evidence: Evidence, body: bytes) -> None:
     """Whoever makes an unsigned chain anew can write anything: readers name the line, and other runs still wait."""
-    lines = evidence.spine
-    place = place_of(lines, "approval.asked")
-    changed = {"content": hashlib.sha256(bytes(16) + body).hexdigest()}
-    forged = sealed_anew(
-        lines[: place_of(lines, "run.paused") + 1],
-        lambda events: [{**each, **changed} if number == place else each for number, each in enumerate(events)],
-    )
-    evidence.write("trace.jsonl", forged)
-    contents = (evidence.folder / "content.jsonl").read_bytes().splitlines(keepends=True)
-    kept = [line for line in contents if json.loads(line)["seq"] <= place]
-    evidence.write("content.jsonl", [*kept, b'{"seq":%d,"salt":"%b","body":%b}\n' % (place + 1, b"0" * 32, body)])
-    (evidence.folder / "heads").unlink()
+    line = forged(evidence, "approval.asked", body)
     where = ("--runs", str(evidence.folder.parent))
-    said = f"line {place + 1} of the trace holds what is written with no approval.asked"
+    said = f"line {line} of the trace holds what is written with no approval.asked"
     for words in (("approvals", "list"), ("audit", "show", "last"), ("audit", "why", "last", "2")):
         _, _, err = solve(*words, *where)
         assert "a bug" not in err
         assert said in err or words[1] == "why"
+
+
+@pytest.mark.parametrize("body", [b"[1]", b'{"task":{"budget":3}}', DEEP])
+def test_every_reader_of_a_forged_beginning_names_its_line(solve: Command, evidence: Evidence, body: bytes) -> None:
+    """Reviews, exports, what is shown as JSON, the page's and the commands' answers: one line, and no traceback."""
+    forged(evidence, "run.started", body)
+    where = ("--runs", str(evidence.folder.parent))
+    said = "line 1 of the trace holds what is written with no run.started: somebody made its chain anew"
+    for words in (
+        ("audit", "review", "last", "--monitor", "rules"),
+        ("resume", "last"),
+        *((("audit", "export", "last"), ("audit", "show", "last", "--json")) if body == DEEP else ()),
+    ):
+        status, _, err = solve(*words, *where)
+        assert (status, said in err) == (2, True), (words, err)
+
+
+@pytest.mark.parametrize("kind", ["action.proposed", "action.outcome"])
+@pytest.mark.parametrize("body", [b"[1]", b'{"call":{"action":3,"arguments":{}}}', b'{"call":7,"identity":7}', DEEP])
+def test_what_was_done_is_read_again_or_named(solve: Command, evidence: Evidence, kind: str, body: bytes) -> None:
+    """A review of a forged run ends in a line, or tells what it could not read; so do its figures, and its settling."""
+    forged(evidence, kind, body)
+    where = ("--runs", str(evidence.folder.parent))
+    key = json.loads(evidence.spine[place_of(evidence.spine, kind)])["key"]
+    for words in (
+        ("audit", "review", "last", "--monitor", "rules", "--monitor", "dataflow"),
+        ("audit", "calibration"),
+        ("audit", "calibration", "--answers", "last"),
+        ("audit", "report", "last", "-o", str(evidence.folder.parent / "run.html")),
+        ("audit", "prune", "last", "--mentioning", "nobody", "--unfinished"),
+        ("settle", "last", key, "--happened"),
+        ("settle",),
+    ):
+        status, _, err = solve(*words, *where)
+        assert status in {0, 2}, (words, err)
+        assert "a bug" not in err, (words, err)
+
+
+@pytest.mark.parametrize("at", [1e18, -5.0])
+def test_an_event_outside_of_all_times_is_not_exported(solve: Command, evidence: Evidence, at: float) -> None:
+    """OTLP has 64 bits for a time: the line is named before anything of it is sent."""
+    line = forged(evidence, "action.outcome", at=at)
+    status, _, err = solve("audit", "export", "last", "--runs", str(evidence.folder.parent))
+    said = f"line {line} of the trace holds what is written with no action.outcome"
+    assert (status, said in err) == (2, True), err
+
+
+def test_what_a_forged_run_says_of_an_action_is_short_and_plain(solve: Command, evidence: Evidence) -> None:
+    """The reasons for it, and what waits: no control character, no endless line, no date that no calendar has."""
+    evil = "\x1b]0;owned\x07"
+    where = ("--runs", str(evidence.folder.parent))
+    forged(evidence, "approval.asked", id=f"{evil}; rm -rf ~", digest=evil, expires=1e18)
+    status, out, err = solve("audit", "why", "last", "2", *where)
+    assert (status, "until 1e+18 s after 1970" in out) == (0, True), err
+    status, waits, err = solve("approvals", "list", *where)
+    assert (status, "\\x1b]0;owned\\x07; rm -rf ~" in waits) == (0, True), err
+    _, shown, _ = solve("approvals", "show", "last", f"{evil}; rm -rf ~", *where)
+    assert "open until 1e+18 s after 1970" in shown
+    _, _, ended = solve("resume", "last", *where)
+    assert not any(letter in text for letter in "\x1b\x07" for text in (out, waits, shown, ended))
+
+
+def test_reasons_that_are_none_are_told_in_a_line(solve: Command, evidence: Evidence) -> None:
+    """Sources that are no texts, a number of five thousand digits, an argument's name that fills the screen."""
+    where = ("--runs", str(evidence.folder.parent))
+    call = {"id": "a", "action": "pay", "arguments": {"x" * 9_000: 1}, "control": {"sources": [None]}}
+    line = forged(evidence, "action.proposed", json.dumps({"call": call}).encode())
+    status, _, err = solve("audit", "why", "last", "0", *where)
+    said = f"line {line} of the trace holds what is written with no action.proposed"
+    assert (status, said in err) == (2, True), err
+    call["control"] = {"sources": [f"history:@{'9' * 5_000}", "history:@\u00b2", "step:\u00b2/0"]}
+    forged_again = json.dumps({"call": call}).encode()
+    (evidence.folder / "heads").touch()
+    forged(evidence, "action.proposed", forged_again)
+    status, out, err = solve("audit", "why", "last", "0", *where)
+    assert (status, max(map(len, out.splitlines())) < 2_100) == (0, True), err
+
+
+def test_a_line_of_endless_depth_hides_no_other_run(solve: Command, evidence: Evidence, tmp_path: Path) -> None:
+    """Nobody writes such an event; readers name it, and go on with the next run."""
+    other = evidence.copied(tmp_path / "other")
+    shutil.copytree(other.folder, evidence.folder.parent / "20200101-000000-aaaaaa")
+    body = b'{"kind":"run.ended","seq":1,"status":"solved","x":' + DEEP * 9 + b"}"
+    evidence.write("trace.jsonl", [seal(GENESIS, body)[0] + b"\n"])
+    where = ("--runs", str(evidence.folder.parent))
+    status, out, err = solve("audit", "list", *where)
+    assert (status, "20200101-000000-aaaaaa" in out) == (0, True), err
+    for words in (("audit", "verify"), ("audit", "show"), ("audit", "report"), ("resume",), ("stop",)):
+        _, _, err = solve(*words, evidence.folder.name, *where)
+        assert "a bug" not in err, words
+    for words in (("approvals", "list"), ("settle",), ("audit", "monitorability"), ("audit", "calibration")):
+        status, _, err = solve(*words, *where)
+        assert status == 0, (words, err)
 
 
 def test_a_trace_is_shown_as_a_tree(audit: Command) -> None:

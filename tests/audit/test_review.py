@@ -201,6 +201,32 @@ def test_a_judge_that_fails_is_no_pass_here_either(tmp_path: Path) -> None:
     assert (row.verdict.decision, row.verdict.status) == ("block", "error")
 
 
+class Failing(Remembers):
+    """A monitor that looks at other runs, which a review cannot, and folds no thought."""
+
+    def fold(self, state: Any, event: Any, content: dict[str, Any]) -> Any:
+        """Fail at thoughts."""
+        return content["nothing"] if isinstance(event, ev.StepAnswered) else state
+
+    async def review(self, subject: Subject, view: Any, context: Any) -> Verdict:
+        """Ask what other runs did."""
+        await view.elsewhere(0.0)
+        raise AssertionError
+
+
+def test_a_monitor_that_fails_is_a_row_and_no_pass(tmp_path: Path) -> None:
+    """The others are asked all the same; what it could not take in is named."""
+    journal, run = solved(tmp_path)
+    found = again(journal, run, Failing(), Watch(phrases=["nobody will notice"]))
+    failed = [row for row in found.rows if row.verdict.monitor == "remembers"]
+    assert len(failed) > 1
+    assert all("what other runs had done" in row.verdict.rationale for row in failed)
+    assert {row.verdict.status for row in failed} == {"error"}
+    assert [row for row in found.rows if row.verdict.monitor == "watch"]
+    (unread,) = found.unread
+    assert "a monitor cannot take it in: KeyError: 'nothing'" in unread
+
+
 def test_a_judge_that_is_the_runs_own_model_draws_a_warning(tmp_path: Path) -> None:
     """Whoever reviews is told that a model judges itself."""
     journal, run = solved(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,10 +12,11 @@ from click.testing import CliRunner
 
 from scaffold import Options, Planning, Scaffold, Task, Thought, ahead_by, majority, think, together
 from scaffold.cli import cli
-from scaffold.errors import BackendUnavailable
+from scaffold.errors import BackendUnavailable, TraceDamaged
 from scaffold.odds.estimate import estimate
 from scaffold.odds.measured import Measured, key_of
 from scaffold.testing import Scripted
+from scaffold.testing.tampering import place_of, sealed_anew
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.models import Prices, Profile
 
@@ -203,6 +205,29 @@ def test_a_run_that_cannot_be_read_is_named_and_left_out(tmp_path: Path) -> None
     (bad / "trace.jsonl").write_bytes(spine.replace(b'"solve"', b'"prove"', 1))
     measured = Measured().read([good, bad])
     assert (measured.unreadable, len(measured.runs)) == ([bad.name], 1)
+
+
+@pytest.mark.parametrize("change", [{"samples": [{"index": "0"}]}, {"samples": {}}, {}])
+def test_of_a_forged_run_not_even_a_part_counts(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Its chain fits, but what its last step holds is what no step holds: it is left out, and read as no key."""
+    good, bad = (run(tmp_path, asking(majority(3), 2), erring(1.0, "x")) for _ in range(2))
+    body = json.dumps(change).encode()
+    lines = (bad / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    place = place_of(lines, "step.answered", 1)
+    digest = sha256(bytes(16) + body).hexdigest()
+    spine = sealed_anew(
+        lines, lambda events: [*events[:place], {**events[place], "content": digest}, *events[place + 1 :]]
+    )
+    contents = {
+        json.loads(line)["seq"]: line for line in (bad / "content.jsonl").read_bytes().splitlines(keepends=True)
+    }
+    contents[place + 1] = b'{"seq":%d,"salt":"%b","body":%b}\n' % (place + 1, b"0" * 32, body)
+    (bad / "trace.jsonl").write_bytes(b"".join(spine))
+    (bad / "content.jsonl").write_bytes(b"".join(contents[seq] for seq in sorted(contents)))
+    alone, measured = Measured().read([good]), Measured().read([bad, good])
+    assert (measured.unreadable, measured.runs, measured.groups) == ([bad.name], alone.runs, alone.groups)
+    with pytest.raises(TraceDamaged, match=f"line {place + 1} of the trace"):
+        key_of(bad)
 
 
 # --- the command

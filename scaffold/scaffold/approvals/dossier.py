@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.trace.chain import Chain, body_of
-from scaffold.trace.records import read_files
+from scaffold.trace.chain import as_written, body_of
+from scaffold.trace.reading import links
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.review import SEVERITY
 
@@ -65,12 +65,12 @@ def dossier(journal: KeptRuns, run: str, name: str) -> Dossier:
     Raises:
         TraceDamaged: the trace was altered.
     """
-    reading, chain = _Reading(), Chain()
-    for record in read_files(journal.folder(run)):
-        link = chain.follow(record)
-        if isinstance(link.event, ev.ApprovalAsked | ev.QuestionAsked) and link.event.id == name:
-            return reading.dossier(link)
-        reading.follow(link)
+    reading = _Reading()
+    for link in links(journal.folder(run)):
+        with as_written(link.event):
+            if isinstance(link.event, ev.ApprovalAsked | ev.QuestionAsked) and link.event.id == name:
+                return reading.dossier(link)
+            reading.follow(link)
     return Dossier()
 
 

@@ -120,7 +120,18 @@ class _Asked(msgspec.Struct):
     title: str = WITHHELD
     calls: list[_Call] = []
     reasons: list[str] = []
+    previews: dict[str, Any] = {}
     keys: dict[str, str] = {}
+
+
+class _Fact(msgspec.Struct):
+    """The content of a question for a fact, likewise."""
+
+    title: str = WITHHELD
+    about: list[Any] | None = None
+    form: str = ""
+    asked: list[Any] = []
+    approvers: dict[str, str] = {}
 
 
 def asked_by(run: str, event: ev.ApprovalAsked, content: Content | None) -> Question:
@@ -147,20 +158,16 @@ def asked_by(run: str, event: ev.ApprovalAsked, content: Content | None) -> Ques
 
 
 def _fact_asked_by(run: str, event: ev.QuestionAsked, content: Content | None) -> Question:
-    body = body_of(content)
+    known = msgspec.convert(body_of(content), _Fact)
     return Question(
         id=event.id,
         run=run,
         kind="question",
         digest=event.digest,
         expires=float("inf"),
-        title=body.pop("title", WITHHELD),
-        detail={
-            "about": body.get("about"),
-            "form": body.get("form", ""),
-            "returns": (body.get("asked") or [None] * 3)[2],
-        },
-        approvers=body.get("approvers", {}),
+        title=known.title,
+        detail={"about": known.about, "form": known.form, "returns": (known.asked or [None] * 3)[2]},
+        approvers=known.approvers,
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from scaffold.approvals.queue import standing, waiting
-from scaffold.errors import AnswerRefused, nearest
+from scaffold.errors import AnswerRefused, date, nearest
 from scaffold.interfaces import Answer
 from scaffold.machinery.asking.answers import read_answer
 from scaffold.trace.answers import decided_by, signed, stopped_by, why_not
@@ -110,8 +109,9 @@ def check(each: Waiting, answer: Answer) -> None:
             f"{asked.id} was already answered by {answer.by or 'you'}; {asked.needs} people have to approve", "answered"
         )
     if each.expired:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(asked.expires))
-        raise AnswerRefused(f"{asked.id} expired at {since}, which means no: resume the run to continue", "expired")
+        raise AnswerRefused(
+            f"{asked.id} expired at {date(asked.expires)}, which means no: resume the run to continue", "expired"
+        )
     if answer.digest != asked.digest:
         raise AnswerRefused(f"{asked.id} has changed since it was looked at: look at it again", "another")
     if asked.kind == "question":

@@ -43,12 +43,13 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
     if not found:
         click.echo("nothing is waiting for a person")
     from scaffold.cli.narration import what_is_asked
+    from scaffold.cli.speech import plain
 
     for each in found:
         asked = each.question
         state = "" if each.state == "open" else f" ({each.state})"
         what = what_is_asked(asked.title, asked.detail.get("calls"), 80)
-        click.echo(f"{asked.run}  {asked.id}  {asked.kind:<9} {_left(each):<11} {what}{state}")
+        click.echo(f"{asked.run}  {plain(asked.id)}  {asked.kind:<9} {_left(each):<11} {what}{state}")
 
 
 @approvals.command()
@@ -62,10 +63,12 @@ def show(run: str, name: str, as_json: bool, runs: Path | None) -> None:
     if as_json:
         click.echo(json_text(_plain(each)))
         return
+    from scaffold.cli.speech import plain
     from scaffold.cli.terminal import shown
 
-    click.echo("\n".join(shown(each.question)))
-    click.echo(f"  digest {each.question.digest or 'none'}, {each.state}")
+    for text in shown(each.question):
+        click.echo(plain(text))
+    click.echo(f"  digest {plain(each.question.digest) or 'none'}, {each.state}")
 
 
 def _person_options(command: Command) -> Command:

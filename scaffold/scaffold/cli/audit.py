@@ -102,8 +102,8 @@ def calibration(answers: str | None, write: Path | None, plot: Path | None, as_j
         if score.corrected_brier is not None and score.corrected_error is not None:
             after = f"; corrected: Brier {score.corrected_brier:.3f}, error {score.corrected_error:.3f}"
         click.echo(
-            f"{score.step} by {score.backend}:{score.model}: {score.count} statements, {score.right:.1%} right by "
-            f"{score.measured}; Brier {score.brier:.3f}, error {score.error:.3f}{after}"
+            f"{plain(f'{score.step} by {score.backend}:{score.model}')}: {score.count} statements, "
+            f"{score.right:.1%} right by {score.measured}; Brier {score.brier:.3f}, error {score.error:.3f}{after}"
         )
     if write is not None:
         made = odds.fit(found)
@@ -142,7 +142,7 @@ def monitorability(write: Path | None, as_json: bool, runs: Path | None) -> None
         )
     for figure in () if as_json else known.figures:
         click.echo(
-            f"{figure.step} by {plain(figure.backend)}:{plain(figure.model)}: {figure.held / figure.of:.1%} without "
+            f"{plain(f'{figure.step} by {figure.backend}:{figure.model}')}: {figure.held / figure.of:.1%} without "
             f"{figure.probed}, {figure.low:.1%} to {figure.high:.1%}, {figure.of} probes"
         )
     for run in probed.unreadable:

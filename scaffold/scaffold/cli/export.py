@@ -66,13 +66,13 @@ def export(run: str, endpoint: str | None, backend: Backend, runs: Path | None) 
 
 
 def _events(folder: Path) -> Iterator[tuple[Event, Content]]:
-    from scaffold.trace.chain import Chain, body_of
-    from scaffold.trace.records import read_files
+    from scaffold.trace.chain import as_written, body_of
+    from scaffold.trace.reading import links
 
-    chain = Chain()
-    for record in read_files(folder):
-        link = chain.follow(record)
-        yield link.event, body_of(link.content)
+    for link in links(folder):
+        with as_written(link.event):
+            content = body_of(link.content)
+        yield link.event, content
 
 
 def _heads(folder: Path) -> Iterator[tuple[Head, str]]:

@@ -66,7 +66,7 @@ def review(
         click.echo(json_text(msgspec.to_builtins(found)))
         return
     for text in _told(found):
-        click.echo(text)
+        click.echo(plain(text))
 
 
 async def _reread(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,6 @@ def settle(run: str | None, key: str | None, happened: bool | None, runs: Path |
 
 def _list(journal: KeptRuns) -> None:
     """List the actions of all runs of which nobody knows whether they happened."""
-    import msgspec
-
     from scaffold.cli.options import runs_said
     from scaffold.cli.speech import plain
     from scaffold.errors import ScaffoldError
@@ -56,13 +55,13 @@ def _list(journal: KeptRuns) -> None:
             unsettled = unsettled_in(read_files(journal.folder(run)), journal.inbox(run))
         except FileNotFoundError:  # removed meanwhile
             continue
-        except (ScaffoldError, OSError, msgspec.MsgspecError) as error:
+        except (ScaffoldError, OSError) as error:
             click.echo(f"skipping run {run}, which cannot be read: {plain(str(error))}", err=True)
             continue
         for key, act in unsettled.items():
             found = True
-            told = f"scaffold settle {run} {key} --happened{runs_said(journal)}    (or --did-not-happen)"
-            click.echo(f"{run}  {key:<8} {plain(act.action)}\n  {told}")
+            command = f"scaffold settle {run} {shlex.quote(plain(key))} --happened{runs_said(journal)}"
+            click.echo(f"{run}  {plain(key):<8} {plain(act.action)}\n  {command}    (or --did-not-happen)")
     if not found:
         click.echo("no action has an unknown outcome")
 
@@ -83,7 +82,7 @@ def _settle(run: str, key: str, *, happened: bool, journal: KeptRuns) -> None:
             click.echo(f"the action at {key} of run {run}, whose trace is gone: {said}")
             return
         raise
-    acts = acts_in(read_files(journal.folder(found)))
+    acts = acts_in(read_files(journal.folder(found)), identities=False)
     act = acts.get(key)
     if act is None:
         raise BadInput(f"run {found} has no action at {key!r}; its actions are at {', '.join(acts) or 'no place'}")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaffold.interfaces import KeptRuns
     from scaffold.trace.chain import Link
 
+_DIGITS, _LAST = 18, 10**18  # what has more digits is no move's number, and comes last
 _STYLES = {"good": "green", "bad": "red", "wait": "yellow", "plain": None, "quiet": None}
 
 
@@ -150,17 +151,19 @@ def _show_tree(told: Iterator[tuple[Link, Told]]) -> None:
 def _place(key: str) -> tuple[tuple[int, str], ...]:
     """Return a sort key for a move's key: numbers by value, then everything else."""
     parts = key.split("/") if key else []
-    return tuple((int(part), "") if part.isdigit() else (1 << 60, part) for part in parts)
+    return tuple((int(part), "") if part.isdecimal() and len(part) <= _DIGITS else (_LAST, part) for part in parts)
 
 
 def _show_json(links: Iterator[Link]) -> None:
-    from scaffold.trace.chain import body_of
+    from scaffold.trace.chain import as_written, body_of
     from scaffold.vocabulary.events import encode
 
     for link in links:
         event = json.loads(encode(link.event))
-        # Characters that a terminal might interpret stay escaped.
-        click.echo(json_text({**event, "content": body_of(link.content)}))
+        with as_written(link.event):
+            # Characters that a terminal might interpret stay escaped.
+            told = json_text({**event, "content": body_of(link.content)})
+        click.echo(told)
 
 
 def _links(journal: KeptRuns, run: str, *, follow: bool) -> Iterator[Link]:

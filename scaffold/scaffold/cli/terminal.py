@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from scaffold.cli.speech import call, line, lines, sentence
+from scaffold.errors import date
 from scaffold.interfaces import Answer
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def who() -> str:
 
 def when(moment: float) -> str:
     """Format a moment in local time, with its date if that is not today."""
-    shape = "%H:%M:%S" if abs(moment - time.time()) < _DAY / 2 else "%Y-%m-%d %H:%M"
-    return time.strftime(shape, time.localtime(moment))
+    return date(moment, "%H:%M:%S" if abs(moment - time.time()) < _DAY / 2 else "%Y-%m-%d %H:%M")
 
 
 def shown(question: Question) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +10,14 @@ import click
 
 from scaffold.cli.options import journal_at, json_option, run_argument, runs_option
 from scaffold.cli.speech import json_text, line, plain, sentence
+from scaffold.errors import date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scaffold.projections.why import Because, Why
 
-_WIDTH = 160
+_WIDTH, _LONGEST = 160, 2_000
 
 
 @click.command()
@@ -49,7 +49,7 @@ def why(run: str, action: str, as_json: bool, most: int, runs: Path | None) -> N
         click.echo(json_text(described(found)))
         return
     for text in _told(found):
-        click.echo(plain(text))
+        click.echo(plain(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"))
 
 
 def _told(found: Why) -> Iterator[str]:
@@ -107,7 +107,7 @@ def _because(because: Because) -> Iterator[str]:
 def _approval(approval: dict[str, Any]) -> Iterator[str]:
     if not approval:
         return
-    until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(approval["expires"]))
+    until = date(approval["expires"])
     yield f"a person was asked to approve the {approval['of']}, until {until} (id {approval['id']})"
     if "granted" in approval:
         verb = "approved" if approval["granted"] else "denied"

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import ScaffoldError
+from scaffold.errors import ScaffoldError, TraceDamaged
 from scaffold.machinery.asking.drawing import NOT_COUNTED
-from scaffold.trace.chain import body_of
+from scaffold.trace.chain import as_written, body_of
 from scaffold.trace.reading import links
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical
@@ -126,30 +126,36 @@ class Measured:
     def read(self, folders: Iterable[Path]) -> Measured:
         """Add the traces of runs; damaged ones, and those with withheld content, are listed and left out."""
         for folder in folders:
-            if _is_whole(folder):  # checked first, so that no partial run is counted, and none is held in memory
-                self._take(folder.name, links(folder))
-            else:
+            try:
+                Measured()._take(folder.name, _whole(folder))  # noqa: SLF001 - of a damaged run, not even a part counts
+            except (ScaffoldError, OSError):
                 self.unreadable.append(folder.name)
+            else:
+                self._take(folder.name, _whole(folder))
         return self
 
     def _take(self, run: str, lines: Iterator[Link]) -> None:
         taken = Taken(run)
         asked: dict[str, tuple[ev.StepAsked, dict[str, Any]]] = {}
         for link in lines:
-            event = link.event
-            taken.seconds = event.t
-            match event:
-                case ev.RunStarted():
-                    taken.oversampled = bool(body_of(link.content).get("config", {}).get("oversample"))
-                case ev.StepAsked(ledger="model"):
-                    asked[event.key] = (event, body_of(link.content))
-                case ev.StepAnswered(ledger="model") if event.key in asked:
-                    self._take_step(taken, *asked.pop(event.key), event, body_of(link.content))
-                case ev.Ended() | ev.Paused():
-                    taken.status = event.status
-                case _:
-                    pass
+            with as_written(link.event):
+                self._take_event(taken, asked, link)
         self.runs.append(taken)
+
+    def _take_event(self, taken: Taken, asked: dict[str, tuple[ev.StepAsked, dict[str, Any]]], link: Link) -> None:
+        event = link.event
+        taken.seconds = event.t
+        match event:
+            case ev.RunStarted():
+                taken.oversampled = bool(body_of(link.content).get("config", {}).get("oversample"))
+            case ev.StepAsked(ledger="model"):
+                asked[event.key] = (event, body_of(link.content))
+            case ev.StepAnswered(ledger="model") if event.key in asked:
+                self._take_step(taken, *asked.pop(event.key), event, body_of(link.content))
+            case ev.Ended() | ev.Paused():
+                taken.status = event.status
+            case _:
+                pass
 
     def _take_step(
         self, taken: Taken, opening: ev.StepAsked, said: dict[str, Any], event: ev.StepAnswered, content: dict[str, Any]
@@ -209,11 +215,12 @@ def key_of(folder: Path) -> Key:
     key: dict[bytes, str] = {}
     for link in links(folder):
         event = link.event
-        if isinstance(event, ev.StepAsked) and event.ledger == "model":
-            asked[event.key] = body_of(link.content)["asked"]
-        elif isinstance(event, ev.StepAnswered) and event.ok and event.key in asked:
-            what, content = asked.pop(event.key), body_of(link.content)
-            key[digest_of(what)] = answer_in(content["samples"][event.winner]["text"], what[4])[0]
+        with as_written(event):
+            if isinstance(event, ev.StepAsked) and event.ledger == "model":
+                asked[event.key] = body_of(link.content)["asked"]
+            elif isinstance(event, ev.StepAnswered) and event.ok and event.key in asked:
+                what, content = asked.pop(event.key), body_of(link.content)
+                key[digest_of(what)] = answer_in(content["samples"][event.winner]["text"], what[4])[0]
     return key
 
 
@@ -245,14 +252,16 @@ def _confidence(stated: Any) -> float | None:
     return sure if 0 <= sure <= 1 else None
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether a trace can be read to its end, with all content."""
-    events = 0
-    try:
-        for link in links(folder):
-            if link.content is None and link.event.content:
-                return False
-            events += 1
-    except (ScaffoldError, OSError):
-        return False
-    return events > 0
+def _whole(folder: Path) -> Iterator[Link]:
+    """Yield the lines of a run that has all its content.
+
+    Raises:
+        TraceError: it is damaged, withheld in part, or empty.
+    """
+    link = None
+    for link in links(folder):
+        if link.content is None and link.event.content:
+            raise TraceDamaged(f"the content of line {link.event.seq} is withheld", link.event.seq)
+        yield link
+    if link is None:
+        raise TraceDamaged("the trace is empty", 1)

@@ -8,7 +8,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanKind
 
 from scaffold.errors import TraceDamaged
-from scaffold.projections.unfinished import Unfinished
+from scaffold.projections.unfinished import Unfinished, nanoseconds
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
@@ -95,7 +95,7 @@ class OpenSpans:
             name=name,
             context=identity.context(event.seq, part),
             parent=parent or self.above(event.key),
-            start=event.at - seconds,
+            start=nanoseconds(max(0.0, event.at - seconds)),
             attributes=common,
             kind=kind,
             waits=waits,

@@ -21,6 +21,7 @@ from scaffold.projections.collector import Collector, resource
 from scaffold.projections.live import LiveExport, live_from_environment
 from scaffold.projections.overlays import Overlay
 from scaffold.projections.spans import Spans
+from scaffold.projections.unfinished import nanoseconds
 from scaffold.trace.chain import as_written
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _all_spans(
     waiting = deque(heads)
     for event, content in events:
         with as_written(event):
+            nanoseconds(event.at)  # the last event's also ends what it leaves open
             done = list(spans.feed(event, content))
         yield from done
         while waiting and waiting[0][0].seq <= event.seq:

@@ -20,11 +20,19 @@ if TYPE_CHECKING:
 _UNSET = Status(StatusCode.UNSET)
 _ERROR = Status(StatusCode.ERROR)
 CUT_OFF = "scaffold.cut_off"
+_LATEST = 1 << 64
 
 
 def nanoseconds(at: float) -> int:
-    """Convert seconds since the epoch to nanoseconds; a float is precise only to microseconds."""
-    return round(at * 1e6) * 1000
+    """Convert seconds since the epoch to nanoseconds; a float is precise only to microseconds.
+
+    Raises:
+        OverflowError: it is not a time that OTLP can hold, 64 bits from the epoch on.
+    """
+    found = round(at * 1e6) * 1000
+    if not 0 <= found < _LATEST:
+        raise OverflowError(f"{at:g} s is outside what OTLP can hold")
+    return found
 
 
 @dataclass(slots=True)
@@ -32,7 +40,7 @@ class Unfinished:
     """An open span.
 
     Attributes:
-        start: seconds since the epoch.
+        start: nanoseconds since the epoch.
         waits: whether it may stay open during a pause, and even never end.
         seq: number of the event that opened it.
     """
@@ -40,7 +48,7 @@ class Unfinished:
     name: str
     context: SpanContext
     parent: SpanContext | None
-    start: float
+    start: int
     attributes: Attributes
     kind: SpanKind = SpanKind.INTERNAL
     waits: bool = False
@@ -65,7 +73,6 @@ class Unfinished:
 
     def finished(self, at: float, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
         """End it; if the clock was set back, it ends where it began."""
-        start = nanoseconds(self.start)
         return ReadableSpan(
             name=self.name,
             context=self.context,
@@ -75,7 +82,7 @@ class Unfinished:
             events=self.events,
             kind=self.kind,
             status=self.status,
-            start_time=start,
-            end_time=max(start, nanoseconds(at)),
+            start_time=self.start,
+            end_time=max(self.start, nanoseconds(at)),
             instrumentation_scope=scope,
         )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scaffold.trace.chain import Link
 
 _SAID = 2_000
+_DIGITS = 18
 _LONGEST_LIST = 10
 
 Read = Callable[[], "Iterable[Link]"]
@@ -159,8 +160,7 @@ class _Origins:
     def _propose(self, event: ev.ActionProposed, call: dict[str, Any]) -> None:
         key = event.key
         of = [*call.get("provenance", {}).values(), call.get("control", {})]
-        self._sources[key] = list(dict.fromkeys(source for each in of for source in each.get("sources", ())))
-        self._sources[key] += call.get("because", ())
+        self._sources[key] = [*dict.fromkeys(_sources_in(of)), *_texts(call.get("because", ()))]
         self.plan_of[key] = event.plan
         for name in {event.action, event.node} - {""}:
             self._names.setdefault(name, []).append(key)
@@ -210,7 +210,7 @@ class _Origins:
         elif kind == "history":
             path, _, ordinal = rest.rpartition("@")
             above = tuple(path.rstrip("/").split("/")) if path else ()
-            until = int(ordinal) if ordinal.isdigit() else 0
+            until = _number(ordinal) or 0
             if until <= self._told.get(path, 0):
                 return
             self._told[path] = until
@@ -223,8 +223,13 @@ class _Origins:
 
 
 def _before(parts: tuple[str, ...], above: tuple[str, ...], until: int) -> bool:
-    step = parts[len(above)]
-    return step.isdigit() and int(step) < until
+    step = _number(parts[len(above)])
+    return step is not None and step < until
+
+
+def _number(part: str) -> int | None:
+    """Return a move's ordinal; None if the text is none."""
+    return int(part) if part.isdecimal() and len(part) <= _DIGITS else None
 
 
 class _Telling:
@@ -293,12 +298,12 @@ class _Telling:
                     "expires": event.expires,
                     "needs": event.needs,
                     "approvers": list(event.approvers),
-                    "reasons": content.get("reasons", []),
+                    "reasons": _texts(content.get("reasons", ())),
                 }
             case ev.ApprovalGiven():
                 by = [event.by, *event.beside]
                 found.approval |= {"granted": event.granted, "by": by, "at": event.at}
-                found.approval |= {"comment": content["comment"]} if content.get("comment") else {}
+                found.approval |= {"comment": _cut(content["comment"])} if content.get("comment") else {}
             case ev.ActionCleared():
                 found.clearance = {"at": event.at, "decision": event.decision, "approval": event.approval}
                 found.clearance["observed"] = event.observed
@@ -360,7 +365,7 @@ class _Telling:
                 self._answered(self._because[event.key], event, content)
             case ev.ActionProposed():
                 of = content.get("call", {}).get("provenance", {})
-                sources = list(dict.fromkeys(source for each in of.values() for source in each.get("sources", ())))
+                sources = list(dict.fromkeys(_sources_in(of.values())))
                 self._because[event.key] = Because(key=event.key, what="action", name=event.action, sources=sources)
             case ev.ActionOutcome() if event.key in self._because:
                 because = self._because[event.key]
@@ -386,18 +391,27 @@ class _Telling:
 
 def _asked_about(content: dict[str, Any]) -> list[str]:
     """Return the sources of what a step or a question is about."""
-    return [source for each in content.get("provenance", ()) for source in each.get("sources", ())]
+    return _sources_in(content.get("provenance", ()))
 
 
 def _origin(provenance: dict[str, Any]) -> tuple[list[str], bool]:
-    return list(provenance.get("sources", ())), bool(provenance.get("tainted"))
+    return _sources_in([provenance]), bool(provenance.get("tainted"))
+
+
+def _sources_in(provenances: Iterable[dict[str, Any]]) -> list[str]:
+    return [source for each in provenances for source in _texts(each.get("sources", ()))]
+
+
+def _texts(said: Any) -> tuple[str, ...]:
+    return msgspec.convert(said, tuple[str, ...])
 
 
 def _named(name: str) -> str:
     return name if name.isprintable() else repr(name)
 
 
-def _cut(text: str) -> str:
+def _cut(said: Any) -> str:
+    text = msgspec.convert(said, str)
     return text if len(text) <= _SAID else text[:_SAID] + "…"
 
 

@@ -135,6 +135,10 @@ def body_of(content: Content | None) -> dict[str, Any]:
     return _json.decode(content.body) if content is not None else {}
 
 
+MISFIT = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, msgspec.MsgspecError)
+"""What is raised where an event or its content does not have the form in which its kind is written."""
+
+
 @contextmanager
 def as_written(event: Event) -> Iterator[None]:
     """Turn what fails in telling an event into damage: its chain fits, but this is not what is written in its kind.
@@ -144,7 +148,7 @@ def as_written(event: Event) -> Iterator[None]:
     """
     try:
         yield
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except MISFIT as error:
         kind = event.__struct_config__.tag
         raise errors.TraceDamaged(
             f"line {event.seq} of the trace holds what is written with no {kind}: somebody made its chain anew",
@@ -216,7 +220,7 @@ class Chain:
             raise errors.NewerTrace(
                 f"line {self.seq + 1} of the trace has a kind that this version does not know: {error}"
             ) from None
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             raise self._damage(" is not an event") from None
         if event.seq != self.seq + 1:
             raise self._damage(f" has the number {event.seq}")

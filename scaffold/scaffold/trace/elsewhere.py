@@ -21,7 +21,7 @@ from typing_extensions import Protocol, runtime_checkable
 
 from scaffold.errors import BadInput, JournalFailed, TraceError
 from scaffold.interfaces import Elsewhere, Record
-from scaffold.trace.chain import Chain, body_of, withheld
+from scaffold.trace.chain import Chain, as_written, body_of, withheld
 from scaffold.trace.files import SPINE, FileJournal
 from scaffold.trace.parts import content_lines
 from scaffold.trace.presence import may_be_run
@@ -141,14 +141,15 @@ def _follow(index: sqlite3.Connection, folder: Path, state: list[Any] | None) ->
             wanted = b'"kind":"action.proposed"' in body[:40]
             try:
                 link = chain.follow(Record(chain.seq + 1, body, contents.of(chain.seq + 1) if wanted else b""))
+                if wanted and link.content is None and (content := contents.last):
+                    raise BadInput(f"cannot tell what run {run} did: {withheld(Record(chain.seq, body, content))}")
+                with as_written(link.event):
+                    _take(index, run, link.event, body_of(link.content) if link.content is not None else None)
             except TraceError as error:
                 if state is None:
                     raise BadInput(f"cannot tell what run {run} did: {error}") from error
                 return _follow(index, folder, None)
-            if wanted and link.content is None and (content := contents.last):
-                raise BadInput(f"cannot tell what run {run} did: {withheld(Record(chain.seq, body, content))}")
             spine_at += len(line)
-            _take(index, run, link.event, body_of(link.content) if link.content is not None else None)
             ended = isinstance(link.event, ev.Ended) and link.event.status in ev.ENDED
         row = (run, spine_at, contents.at, chain.seq, chain.hash, ended)
     index.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?)", row)

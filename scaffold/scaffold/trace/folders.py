@@ -46,7 +46,7 @@ def _event(line: bytes) -> Event | None:
     body, sealed, _ = line.rpartition(_SEAL)
     try:
         return ev.decode(body + b"}") if sealed else None
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, RecursionError):
         return None
 
 

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from scaffold.errors import BadInput, JournalFailed
+from scaffold.errors import BadInput, JournalFailed, TraceDamaged
 from scaffold.interfaces import Holder
 from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.folders import is_written
@@ -90,21 +90,28 @@ _line = msgspec.json.Decoder(_Line)
 _body = msgspec.json.Decoder(_Body)
 
 
-def acts_in(records: Iterator[Record]) -> dict[str, Act]:
+def acts_in(records: Iterator[Record], *, identities: bool = True) -> dict[str, Act]:
     """Return a run's actions with effects, by key; the status `intended` means that no outcome is recorded.
 
+    Args:
+        records: the run's records.
+        identities: whether their identities are wanted, which are in content that may be encrypted or gone.
+
     Raises:
-        msgspec.MsgspecError: a line cannot be read.
+        TraceDamaged: a line cannot be read.
     """
     acts: dict[str, Act] = {}
     for record in records:
         if b'"action.' not in record.line[:32]:
             continue
-        line = _line.decode(record.line)
+        try:
+            line = _line.decode(record.line)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise TraceDamaged(f"line {record.seq} of the trace is not an event: {error}", record.seq) from error
         act = acts.setdefault(line.key, Act())
         match line.kind:
             case "action.proposed":
-                identity = _identity_in(record.content) if record.content else ""
+                identity = _identity_in(record) if identities and record.content else ""
                 acts[line.key] = Act(identity, "", line.digest, line.compensates, line.action)
             case "action.intent" if line.effect != "read":
                 act.status = "intended"
@@ -121,21 +128,22 @@ def acts_in(records: Iterator[Record]) -> dict[str, Act]:
     return acts
 
 
-def _identity_in(content: bytes) -> str:
+def _identity_in(record: Record) -> str:
     try:
-        return _body.decode(read_content(content).body).identity
-    except ValueError as error:  # Sealed, or not content
-        said = f"the content is encrypted, and ${VARIABLE} is not set" if isinstance(error, Sealed) else str(error)
-        raise msgspec.DecodeError(said) from error
+        return _body.decode(read_content(record.content).body).identity
+    except Sealed as error:
+        raise TraceDamaged(f"the content is encrypted, and ${VARIABLE} is not set", record.seq) from error
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise TraceDamaged(f"the content of line {record.seq} cannot be read: {error}", record.seq) from error
 
 
 def unsettled_in(records: Iterator[Record], said: Sequence[Answer]) -> dict[str, Act]:
     """Return a run's actions of which nobody knows whether they happened, by key.
 
     Raises:
-        msgspec.MsgspecError: a line cannot be read.
+        TraceDamaged: a line cannot be read.
     """
-    acts = acts_in(msgspec.structs.replace(each, content=b"") for each in records)  # it may be encrypted or gone
+    acts = acts_in(records, identities=False)
     return {key: act for key, act in acts.items() if act.status == "unknown" and word_on(key, act.digest, said) is None}
 
 
@@ -280,7 +288,7 @@ class Identities:
             return Holder(run, key, "unknown", "its trace is gone")
         try:
             act = acts_in(self._read(folder)).get(key)
-        except msgspec.MsgspecError as error:
+        except TraceDamaged as error:
             return Holder(run, key, "unknown", f"its trace cannot be read: {error}")
         return fate_of(run, key, act, self._inbox(run), identity=identity, lives=lives)
 
@@ -369,7 +377,7 @@ class Identities:
         if b'"action.intent"' in trace:
             try:
                 acts = acts_in(self._read(folder))
-            except msgspec.MsgspecError as error:
+            except TraceDamaged as error:
                 said = f"cannot tell what run {folder.name} did: {error}; move {folder} away to continue without it"
                 raise BadInput(said) from error
             rows = [

@@ -146,7 +146,7 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
     return _prune(
         folder,
         lambda line: not holds(line, wanted, folder.name),
-        lambda raw: not mentions(_decoded(raw), wanted),
+        lambda raw: not _mentions(raw, raw, wanted),
         dry=dry,
     )
 
@@ -168,13 +168,6 @@ def folded(text: str) -> str:
     return normalize("NFC", text).casefold()
 
 
-def _decoded(raw: bytes) -> object:
-    try:
-        return msgspec.json.decode(raw)
-    except ValueError:
-        return raw.decode(errors="replace")  # no answer, yet there it lies
-
-
 def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
     """Whether a content line contains one of some words, in any text, name or number.
 
@@ -182,15 +175,23 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
         BadInput: it is encrypted, and no key opens it.
     """
     try:
-        body = msgspec.json.decode(read_content(line).body)
+        body = read_content(line).body
     except Sealed:
         said = f"the content of run {run} is encrypted: set SCAFFOLD_CONTENT_KEY to read it"
         raise BadInput(said) from None
     except NotOpened as error:
         raise BadInput(f"content of run {run} {error}") from None
-    except (ValueError, RecursionError):  # damaged, which verification reports; what it says goes all the same
+    except ValueError:
+        body = b""
+    return _mentions(body, line, wanted)
+
+
+def _mentions(body: bytes, line: bytes, wanted: Sequence[str]) -> bool:
+    """Whether some JSON contains one of some words; if it is damaged, whether the line that it stands in does."""
+    try:
+        return mentions(msgspec.json.decode(body), wanted)
+    except (ValueError, RecursionError):  # which verification reports; what it says goes all the same
         return mentions(line.decode(errors="replace"), wanted)
-    return mentions(body, wanted)
 
 
 def mentions(value: object, wanted: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from scaffold.machinery.reviewing.reviews import observed
+from scaffold.trace.chain import as_written
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.actions import ActionSpec
 from scaffold.vocabulary.models import Sample
@@ -158,16 +159,18 @@ def specs_in(events: Iterable[tuple[Event, dict[str, Any] | None]]) -> dict[str,
     specs: dict[str, ActionSpec] = {}
     arguments: dict[str, set[str]] = {}
     for event, content in events:
-        match event:
-            case ev.ActionProposed():
-                specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=max(event.cost, 0.0))
-                calls = [content["call"]] if content and "call" in content else []
-            case ev.PlanProposed():
-                calls = (content or {}).get("calls", [])
-            case _:
-                continue
-        for call in calls:
-            arguments.setdefault(call["action"], set()).update(call.get("arguments", ()))
+        with as_written(event):
+            calls: list[dict[str, Any]] = []
+            match event:
+                case ev.ActionProposed():
+                    specs[event.action] = ActionSpec(name=event.action, effect=event.effect, cost=max(event.cost, 0.0))
+                    calls = [content["call"]] if content and "call" in content else []
+                case ev.PlanProposed():
+                    calls = (content or {}).get("calls", [])
+                case _:
+                    pass
+            for call in calls:
+                arguments.setdefault(call["action"], set()).update(call.get("arguments", ()))
     for name, named in arguments.items():
         spec = specs.get(name) or ActionSpec(name=name, effect="irreversible")
         properties: dict[str, Any] = {argument: {} for argument in sorted(named)}

@@ -23,7 +23,7 @@ from scaffold.machinery.recording.recorder import Recorder
 from scaffold.machinery.recording.state import RunState
 from scaffold.machinery.reviewing.past import Retelling, Told, specs_in
 from scaffold.machinery.reviewing.reviews import Reviews
-from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.chain import MISFIT, Chain, as_written, body_of
 from scaffold.version import VERSION
 from scaffold.vocabulary import events as ev
 from scaffold.vocabulary.canonical import canonical, digest
@@ -103,6 +103,8 @@ class _Opening(msgspec.Struct):
 
 class _PastView:
     """One monitor's view of a stored run, up to the current moment of the retelling."""
+
+    ending: Exception | None = None  # a review that fails is a row, and ends nothing
 
     def __init__(self, journal: Journal, run: str, opening: _Opening, state: Any, now: Event) -> None:
         self._journal = journal
@@ -234,11 +236,13 @@ async def _opening(journal: Journal, run: str) -> _Opening:
             case ev.RunStarted():
                 foreign = event.foreign
                 if link.content is not None:
-                    task = Task.model_validate(body_of(link.content)["task"])
+                    with as_written(event):
+                        task = Task.model_validate(body_of(link.content)["task"])
             case ev.StepAsked(ledger="model"):
                 thinkers.add((event.backend, event.model))
             case ev.PlanProposed() | ev.ActionProposed():
-                proposals.append((event, body_of(link.content) if link.content is not None else None))
+                with as_written(event):
+                    proposals.append((event, body_of(link.content) if link.content is not None else None))
             case ev.Reviewed():
                 said = before.setdefault((event.subject, event.key), [])
                 said += [(event.digest, fact) for fact in event.verdicts]
@@ -271,6 +275,10 @@ def _name(surroundings: Surroundings) -> str:
     when = datetime.fromtimestamp(surroundings.clock.now(), UTC)
     tail = "".join(surroundings.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=6))
     return f"review-{when:%Y%m%d-%H%M%S}-{tail}"
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 class _Reviewing:
@@ -324,10 +332,11 @@ class _Reviewing:
                 break  # written since the review began
             await self._read(self._told(link.event, retelling.before(link.event)))
             self._reviews.at(link.event)
-            self._reviews.take(link.event, link.content.body if link.content is not None else b"")
+            self._fold(link)
             known = link.content is not None or not link.event.content
-            after = retelling.after(link.event, body_of(link.content) if known else None)
-            await self._read(self._told(link.event, after))
+            with as_written(link.event):
+                content = body_of(link.content) if known else None
+            await self._read(self._told(link.event, retelling.after(link.event, content)))
         await self._read(retelling.rest())
         return await self._end()
 
@@ -352,11 +361,15 @@ class _Reviewing:
         """Yield what is to be reviewed at an event; report and skip a content whose form is unknown."""
         try:
             yield from telling
-        except (msgspec.ValidationError, KeyError, IndexError, TypeError, ValueError) as error:
-            said = " ".join(str(error).split())
-            self._unread.append(
-                f"event {event.seq}: its content has an unexpected form: {type(error).__name__}: {said}"
-            )
+        except MISFIT as error:
+            self._unread.append(f"event {event.seq}: its content has an unexpected form: {_said(error)}")
+
+    def _fold(self, link: Link) -> None:
+        """Have the monitors fold an event; report one that cannot be folded."""
+        try:
+            self._reviews.take(link.event, link.content.body if link.content is not None else b"")
+        except MISFIT as error:
+            self._unread.append(f"event {link.event.seq}: a monitor cannot take it in: {_said(error)}")
 
     async def _read(self, all_told: Any) -> None:
         for told in all_told:

@@ -84,7 +84,7 @@ class Reading:
             return Told(link.event, {}, "withheld")
         try:
             body: Any = body_of(link.content)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             body = None
         if not isinstance(body, dict):
             return Told(link.event, {}, "altered")

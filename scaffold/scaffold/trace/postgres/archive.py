@@ -91,7 +91,7 @@ class Archive:
         """Return what people have said to a run; skip what is not an answer."""
         found = []
         for (said,) in self._rows("SELECT answer::text FROM scaffold.inbox WHERE run = %s ORDER BY id, person", (run,)):
-            with contextlib.suppress(msgspec.MsgspecError):
+            with contextlib.suppress(msgspec.MsgspecError, RecursionError):
                 found.append(msgspec.json.decode(said, type=Answer))
         return found
 

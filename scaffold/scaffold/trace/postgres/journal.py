@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 import msgspec
 
-from scaffold.errors import BadInput, ClaimLost, JournalFailed, RunHeld, TraceError, UnknownRun
+from scaffold.errors import BadInput, ClaimLost, JournalFailed, RunHeld, TraceDamaged, TraceError, UnknownRun
 from scaffold.interfaces import Answer, Claim, Holder, Record
 from scaffold.trace.identities import acts_in, fate_of
 from scaffold.trace.postgres.archive import Archive
@@ -404,7 +404,7 @@ class PostgresJournal:
             return Holder(taken.run, taken.key, "unknown", "its trace is gone")
         try:
             act = acts_in(iter(records)).get(taken.key)
-        except msgspec.MsgspecError as error:
+        except TraceDamaged as error:
             return Holder(taken.run, taken.key, "unknown", f"its trace cannot be read: {error}")
         said = await self._patiently(lambda: self._database.answers([taken.run]))
         answers = _answers(each for _, each in said)
