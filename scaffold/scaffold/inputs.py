@@ -62,6 +62,8 @@ def _from_file(document: Document, place: Place, said: dict[str, Any]) -> Any:
         known = ", ".join(_READERS)
         raise document.fault(f"{name!r} has a type that cannot be read; expected one of {known}", (*place, "file"))
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe may never end
+            raise document.fault(f"{name!r} is not a regular file", (*place, "file"))
         return reader(path)
     except FileNotFoundError:
         beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -185,6 +185,23 @@ def test_what_a_forged_run_says_of_an_action_is_short_and_plain(solve: Command, 
     assert not any(letter in text for letter in "\x1b\x07" for text in (out, waits, shown, ended))
 
 
+@pytest.mark.parametrize("arguments", ["[1]", "3", "{}"])
+def test_what_a_forged_run_did_is_listed_under_its_own_name(solve: Command, evidence: Evidence, arguments: str) -> None:
+    """Not under that of another run, or of none; what it cannot have done is named, and a time that nobody knows."""
+    where = ("--runs", str(evidence.folder.parent))
+    forged(evidence, "run.started", run="\x1b]0;owned\x07")
+    (evidence.folder / "heads").touch()
+    forged(evidence, "action.intent", at=1e18)
+    (evidence.folder / "heads").touch()
+    line = forged(evidence, "action.proposed", b'{"call":{"arguments":%b}}' % arguments.encode())
+    status, out, err = solve("audit", "actions", *where)
+    assert "\x1b" not in out
+    if arguments == "{}":
+        assert (status, f"1e+18 s after 1970  {evidence.folder.name}  0" in out) == (0, True), (out, err)
+    else:
+        assert (status, f"line {line} of the trace holds what is written with no action.proposed" in err) == (1, True)
+
+
 def test_reasons_that_are_none_are_told_in_a_line(solve: Command, evidence: Evidence) -> None:
     """Sources that are no texts, a number of five thousand digits, an argument's name that fills the screen."""
     where = ("--runs", str(evidence.folder.parent))
@@ -216,6 +233,25 @@ def test_a_line_of_endless_depth_hides_no_other_run(solve: Command, evidence: Ev
     for words in (("approvals", "list"), ("settle",), ("audit", "monitorability"), ("audit", "calibration")):
         status, _, err = solve(*words, *where)
         assert status == 0, (words, err)
+
+
+def test_a_line_without_end_hides_no_other_run(solve: Command, evidence: Evidence, tmp_path: Path) -> None:
+    """A sparse file costs whoever makes it nothing: readers look at a bounded part of it, and name the line."""
+    other = evidence.copied(tmp_path / "other")
+    shutil.copytree(other.folder, evidence.folder.parent / "20200101-000000-aaaaaa")
+    evidence.write("trace.jsonl", evidence.spine[:3])
+    os.truncate(evidence.folder / "trace.jsonl", 300 << 20)
+    where = ("--runs", str(evidence.folder.parent))
+    status, out, err = solve("audit", "list", *where)
+    assert (status, "20200101-000000-aaaaaa" in out) == (0, True), err
+    said = "line 4 of the trace is not an event in the expected form"
+    for words in (
+        ("audit", "verify", evidence.folder.name),
+        ("audit", "show", evidence.folder.name),
+        ("approvals", "list"),
+    ):
+        _, out, err = solve(*words, *where)
+        assert said in out + err, words
 
 
 def test_a_trace_is_shown_as_a_tree(audit: Command) -> None:

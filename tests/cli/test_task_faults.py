@@ -76,6 +76,7 @@ FAULTS = {
     "broken module": ("prompt: a\nactions: [broken:pay]\n", ":2: actions.0: 'broken' cannot be imported: ZeroDivisionError"),
     "missing file": ("prompt: a\ninputs:\n  s: {file: invoces.csv}\n", ":3: inputs.s.file: there is no file 'invoces.csv'; did you mean 'invoices.csv'?"),
     "unknown kind of file": ("prompt: a\ninputs:\n  s: {file: x.pdf}\n", ":3: inputs.s.file: 'x.pdf' has a type that cannot be read"),
+    "device": ("prompt: a\ninputs:\n  s: {file: endless.txt}\n", ":3: inputs.s.file: 'endless.txt' is not a regular file"),
     "misspelt untrusted": ("prompt: a\ninputs:\n  s: {file: invoices.csv, untrused: true}\n", ":3: inputs.s.untrused: is not known; did you mean 'untrusted'?"),
     "untrusted value": ("prompt: a\ninputs:\n  s: {text: hello, untrusted: true}\n", ":3: inputs.s.untrusted: has no `file` beside it: to mark a value, list its name under the task's `untrusted`"),
     "untrusted what": ("prompt: a\ninputs: {letter: x}\nuntrusted: [leter]\n", ":3: untrusted.0: there is no input 'leter'; did you mean 'letter'?"),
@@ -108,6 +109,7 @@ def test_a_fault_is_named_with_its_line(here: Scaffold, folder: Path, fault: str
     (folder / "ragged.csv").write_text("a,b\n1,2\n1,2,3\n")
     (folder / "broken.json").write_text('{\n"a": }')
     (folder / "deep.json").write_text("[" * 100_000)
+    (folder / "endless.txt").symlink_to("/dev/zero")
     ran = here("solve", "task.yaml")
     assert (ran.status, ran.out) == (2, "")
     (line,) = (line for line in ran.err.splitlines() if line.startswith("error: "))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import click
 
 from scaffold.cli.options import journal_at, moment, runs_option
 from scaffold.cli.speech import call, json_text, plain
-from scaffold.errors import count
+from scaffold.errors import count, date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +94,7 @@ class _Found:
             try:
                 last = last_event(self._journal.folder(run, brief=True))
                 if last is None or last.at >= self._since:
-                    yield from acted(links(self._journal.folder(run)))
+                    yield from acted(run, links(self._journal.folder(run)))
             except FileNotFoundError:  # removed meanwhile
                 continue
             except (TraceError, OSError, msgspec.MsgspecError) as error:
@@ -163,11 +162,10 @@ def _first(error: Exception) -> str:
 
 
 def _told(each: Acted) -> str:
-    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.at))
     said = f"{plain(each.action)} (withheld)" if each.arguments is None else call(each.action, each.arguments, _WIDTH)
     for verb, people in (("approved", each.approved_by), ("denied", each.denied_by)):
         if people:
             said += f", {verb} by {' and '.join(map(plain, people))}"
     if each.undoes:
         said += f", undoes {plain(each.undoes)}"
-    return f"{clock}  {each.run}  {plain(each.key):<6}  {each.status:<9}  {said}"
+    return f"{date(each.at)}  {each.run}  {plain(each.key):<6}  {each.status:<9}  {said}"

@@ -40,13 +40,12 @@ class Acted(msgspec.Struct, kw_only=True):
     undoes: str = ""
 
 
-def acted(links: Iterable[Link]) -> Iterator[Acted]:
+def acted(run: str, links: Iterable[Link]) -> Iterator[Acted]:
     """Yield the actions of a run as their outcomes become known, and last those whose outcomes are not.
 
     Raises:
         TraceDamaged: a line was altered; what was yielded before comes from lines before it.
     """
-    run = ""
     open_: dict[str, Acted] = {}
     plan_of: dict[str, str] = {}
     asked: set[str] = set()
@@ -54,11 +53,10 @@ def acted(links: Iterable[Link]) -> Iterator[Acted]:
     for link in links:
         event = link.event
         match event:
-            case ev.RunStarted():
-                run = event.run
             case ev.ActionProposed():
                 with as_written(event):
-                    arguments = body_of(link.content)["call"]["arguments"] if link.content is not None else None
+                    call = body_of(link.content)["call"] if link.content is not None else {"arguments": None}
+                    arguments = msgspec.convert(call["arguments"], dict[str, Any] | None)
                 open_[event.key] = Acted(
                     run=run,
                     key=event.key,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from scaffold.errors import JournalFailed, RunHeld
-from scaffold.trace.mending import SPINE
+from scaffold.trace.mending import LONGEST, SPINE
 from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SEAL = b',"hash":"'
 def first_event(folder: Path) -> Event | None:
     """Return a run's first event; None if it cannot be read."""
     with (folder / SPINE).open("rb") as file:
-        return _event(file.readline())
+        return _event(file.readline(LONGEST))
 
 
 def last_event(folder: Path) -> Event | None:
@@ -34,8 +34,9 @@ def last_event(folder: Path) -> Event | None:
     with (folder / SPINE).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         tail = b""
-        while len(tail) < size and tail.count(b"\n") < 2:  # noqa: PLR2004 - one before the last line, one after it
-            start = max(0, size - len(tail) - _BLOCK)
+        # One line break before the last line, and one after it.
+        while len(tail) < min(size, LONGEST) and tail.count(b"\n") < 2:  # noqa: PLR2004 - as told above
+            start = max(0, size - len(tail) - max(_BLOCK, len(tail)))
             file.seek(start)
             tail = file.read(size - len(tail) - start) + tail
     whole = tail[: tail.rfind(b"\n") + 1]

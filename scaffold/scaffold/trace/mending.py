@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 from scaffold.trace.chain import continues
 from scaffold.trace.heads import without_torn_note
 from scaffold.trace.parts import CONTENT, seq_of
+from scaffold.trace.parts import LONGEST as LONGEST_CONTENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+LONGEST = 64 << 20  # bytes of a spine line: far more than any event needs
 SPINE, HEADS = "trace.jsonl", "heads"
 CUT = f"{SPINE}.cut"
 _BLOCK = 65_536
@@ -107,15 +110,21 @@ def _mend_heads(folder: Path) -> int:
 
 
 def _lines_from_the_end(descriptor: int) -> Iterator[tuple[int, bytes]]:
-    """Yield lines with their newlines and offsets, the last one first."""
+    """Yield lines with their newlines and offsets, the last one first.
+
+    Raises:
+        OSError: a line is longer than content may be.
+    """
     start = os.fstat(descriptor).st_size
     tail = b""
     while start:
-        step = min(_BLOCK, start)
+        step = min(max(_BLOCK, len(tail)), start)  # in time linear in a line's length
         start -= step
         tail = os.pread(descriptor, step, start) + tail
         whole = tail.find(b"\n", 0, -1) + 1 if start else 0  # the first line may begin in an earlier block
         if start and not whole:
+            if len(tail) > LONGEST_CONTENT:
+                raise OSError(errno.EFBIG, "a line has no end")
             continue
         end = start + len(tail)
         for line in reversed(_lines(tail[whole:])):

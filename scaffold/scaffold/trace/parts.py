@@ -15,16 +15,18 @@ import io
 import os
 import stat
 import zlib
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from scaffold.errors import JournalFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from pathlib import Path
 
 CONTENT = "content.jsonl"
 PART_BYTES = 8 << 20
+LONGEST = 1 << 30  # bytes of a line, as much as PostgreSQL keeps in a value
 _GZ = ".gz"
 _DIGITS = 12
 _LEVEL = 6
@@ -163,15 +165,27 @@ def content_lines(folder: Path, at: int = 0) -> Generator[bytes]:
             with open_part(part) as file:
                 file.seek(at)
                 at = 0
-                yield from file
+                yield from lines_of(file)
         if newest is not None:
             newest.seek(at)
-            yield from newest
+            yield from lines_of(newest)
     except (EOFError, zlib.error, OSError) as error:
         raise JournalFailed(f"the content of run {folder.name} cannot be read: {error}") from error
     finally:
         if newest is not None:
             newest.close()
+
+
+def lines_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of a part, with their newlines.
+
+    Raises:
+        OSError: it cannot be read, or a line is longer than content may be.
+    """
+    for line in iter(partial(file.readline, LONGEST), b""):
+        if len(line) == LONGEST:
+            raise OSError(errno.EFBIG, f"it has a line of more than {LONGEST >> 20} MB")
+        yield line
 
 
 def seq_of(line: bytes) -> int:

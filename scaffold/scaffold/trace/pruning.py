@@ -23,7 +23,7 @@ from scaffold.trace.chain import Sealed, read_content
 from scaffold.trace.elsewhere import INDEX
 from scaffold.trace.files import CONTENT, INBOX, SPINE
 from scaffold.trace.folders import held_error, last_event, lock
-from scaffold.trace.parts import is_plain, new_draft, open_part, parts_of, remove_leftovers
+from scaffold.trace.parts import is_plain, lines_of, new_draft, open_part, parts_of, remove_leftovers
 from scaffold.trace.sealing import NotOpened
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ def _prune_file(path: Path, keeps: Callable[[bytes], bool], pruned: Pruned, *, d
     try:
         with open_part(path) as lines, _opened(draft, dry=dry) as file:
             with _written(file, path) as writer:
-                for line in lines:
+                for line in lines_of(lines):
                     if line.endswith(b"\n") and keeps(line[:-1]):
                         writer.write(line)
                         left += 1

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from scaffold.interfaces import Record
-from scaffold.trace.mending import SPINE
+from scaffold.trace.mending import LONGEST, SPINE
 from scaffold.trace.parts import content_lines, seq_of
 
 if TYPE_CHECKING:
@@ -66,9 +66,15 @@ def read_files(folder: Path, place: Place | None = None) -> Iterator[Record]:
 
 
 def _lines(file: BinaryIO, left: int) -> Iterator[bytes]:
-    """Yield complete lines without their newlines, from the next `left` bytes of a file."""
+    """Yield complete lines without their newlines, from the next `left` bytes of a file.
+
+    One too long for an event is yielded as far as it was read, as the last: no chain goes on with it.
+    """
     rest = b""
     while left > 0 and (block := file.read(min(left, max(_BLOCK, len(rest))))):  # in time linear in a line's length
         left -= len(block)
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
+        if len(rest) > LONGEST:
+            yield rest
+            return

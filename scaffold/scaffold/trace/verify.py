@@ -18,6 +18,7 @@ from scaffold.trace.chain import Chain, Content, Sealed, read_content
 from scaffold.trace.conduct import Conduct
 from scaffold.trace.files import CONTENT, HEADS, SPINE
 from scaffold.trace.heads import Head, TornNote, check_verifier, notes_in, signature_of, whole_notes
+from scaffold.trace.mending import LONGEST
 from scaffold.trace.parts import content_lines
 from scaffold.trace.presence import is_there
 from scaffold.trace.sealing import NotOpened
@@ -215,10 +216,8 @@ def _heads_until(path: Path, size: int, *, running: bool) -> Iterator[Note]:
 
 
 def _until(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield the lines in the first bytes of a file; the last may be cut off."""
-    for line in file:
-        if size <= 0:
-            return
+    """Yield the lines in the first bytes of a file; the last may be cut off, and one too long for an event is."""
+    while size > 0 and (line := file.readline(LONGEST)):
         yield line[:size]
         size -= len(line)
 
@@ -244,7 +243,7 @@ def _given_heads(texts: Sequence[str], run: str) -> list[Note]:
 
 def _spine(lines: Iterable[bytes], result: Verification, *, running: bool) -> Iterator[bytes]:
     for number, line in enumerate(lines, start=1):
-        if not line.endswith(b"\n"):
+        if not line.endswith(b"\n") and len(line) < LONGEST:
             if running:  # still being written
                 return
             result.find("torn tail", f"line {number} of {SPINE} is incomplete; resuming removes it", number)
