@@ -374,6 +374,21 @@ def test_a_signed_answer_is_taken_without_a_cookie(office: Office, serve: Serve)
     assert (replayed.status_code, "nothing is waiting" in replayed.text or "settled" in replayed.text) == (409, True)
 
 
+def test_an_answer_that_cannot_be_kept_now_may_be_sent_again(office: Office, serve: Serve) -> None:
+    """As with a full disk or a database that is away: with 503, by which senders of webhooks know that."""
+    outcome = office.wait()
+    page = serve("ann", SCAFFOLD_WEBHOOK_SECRET=SECRET)
+    address, message = f"{page.base}/hook/answer", signed_answer(office, outcome)
+    kept = office.runs.rename(office.runs.with_name("kept"))
+    office.runs.symlink_to(office.runs)  # nobody can follow it
+    reply = httpx.post(address, **message)
+    said = f"cannot use {office.runs}: Too many levels of symbolic links"
+    assert (reply.status_code, reply.json()["error"]) == (503, said)
+    office.runs.unlink()
+    kept.rename(office.runs)
+    assert httpx.post(address, **message).json() == {"taken": True}
+
+
 def test_a_forged_answer_is_not_taken(office: Office, serve: Serve) -> None:
     """Another secret, a changed body, an old signature, a browser's origin, or no secret here: nothing is taken."""
     outcome, other = office.wait(), office.wait()

@@ -21,7 +21,7 @@ from scaffold.approvals.page.watching import Watch
 from scaffold.approvals.queue import Queue
 from scaffold.approvals.saying import find, say
 from scaffold.approvals.webhook import Secret, Untrusted
-from scaffold.errors import AnswerRefused, BadInput, TraceError, UnknownRun
+from scaffold.errors import AnswerRefused, BadInput, JournalFailed, TraceError, UnknownRun
 from scaffold.interfaces import Answer
 from scaffold.palette import PALETTE
 
@@ -269,5 +269,7 @@ async def _refused(_request: Request, error: Exception) -> Response:
     """Return an error's message for the person."""
     if isinstance(error, UnknownRun):
         return _json({"error": str(error)}, 404)
+    if isinstance(error, JournalFailed):  # for now: whoever sends answers by program may send it again
+        return _json({"error": str(error)}, 503)
     status = _STATUSES.get(error.why, 409) if isinstance(error, AnswerRefused) else 409
     return _json({"error": str(error)}, status)
