@@ -36,7 +36,7 @@ from scaffold.errors import BadInput, TaskError, nearest, unknown
 from scaffold.figures import read_calibration, read_monitorability
 from scaffold.fitting import fields_at, first_fault, in_words
 from scaffold.inputs import read_inputs
-from scaffold.interfaces import TakesCredentials
+from scaffold.interfaces import ActionSource, TakesCredentials
 from scaffold.sampling_setting import read_sampling
 from scaffold.settings import (
     AGENT_KEYS,
@@ -54,7 +54,7 @@ from scaffold.vocabulary.task import Goal, GoalKind, Task
 from scaffold.wrapping.scrubbing import holds_secret
 
 if TYPE_CHECKING:
-    from scaffold.interfaces import Action, ActionSource, Backend, Monitor
+    from scaffold.interfaces import Action, Backend, Monitor
 
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ class Built(NamedTuple):
 
 
 class Shared:
-    """Backends and sources of actions shared by several agents, one for each distinct description."""
+    """Backends and sources of actions shared by several agents, one for each distinct description or reference."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, Backend]] = []
@@ -112,6 +112,11 @@ class Shared:
         sources = registry.make_sources(kind, said, base)
         self._sources.append(((kind, said, base, credentials), sources))
         return sources
+
+    def found(self, source: ActionSource) -> None:
+        """Close a source that was found by its reference, too, once however many tasks name it."""
+        if not any(source is other for _, sources in self._sources for other in sources):
+            self._sources.append((None, [source]))
 
     async def close(self) -> None:
         """Close the backends and the sources."""
@@ -466,8 +471,10 @@ def _actions(config: Mapping[str, Any], locate: Locate, shared: Shared) -> list[
                 raise TaskError(
                     f"{reference!r} does not name an action: write MODULE:NAME, such as tools:pay", path=path
                 )
-            found = registry.from_file(reference, base, path=path)
-            actions.append(registry.make_action(found, reference, path))
+            found = registry.make_action(registry.from_file(reference, base, path=path), reference, path)
+            if isinstance(found, ActionSource):
+                shared.found(found)
+            actions.append(found)
     return actions
 
 

@@ -419,3 +419,29 @@ def test_a_run_that_is_gone_is_begun_anew_on_request(here: Scaffold, lines: Call
     assert "--retry starts it again" in ran.err
     assert here("batch", "quick.yaml", "--inputs", "in.jsonl", "--retry").status == 6
     assert len({row["run"] for row in rows(folder, "quick.results.jsonl")}) == 2
+
+
+def test_a_source_of_ones_own_is_closed_once_all_tasks_are_done(here: Scaffold, folder: Path) -> None:
+    """However many of them name it: what it holds is freed, and what it still has to write is written."""
+    (folder / "source.py").write_text(
+        """
+from pathlib import Path
+
+class Desk:
+    def actions(self):
+        return ()
+
+    async def prepare(self, say=None):
+        pass
+
+    async def close(self):
+        with Path(__file__).with_name("closed.txt").open("a") as file:
+            file.write("closed\\n")
+
+desk = Desk()
+"""
+    )
+    for name in ("one", "two"):
+        (folder / f"{name}.yaml").write_text(f"prompt: {name}\nbackends: 'scripted:ok'\nactions: ['source:desk']\n")
+    assert here("batch", "one.yaml", "two.yaml").status == 0
+    assert (folder / "closed.txt").read_text() == "closed\n"
