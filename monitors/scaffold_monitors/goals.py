@@ -76,7 +76,7 @@ class Goals:
     """
 
     def __init__(self, *, to: str = "judge", max_tokens: int = 1024, consequences: _Consequences = "stated") -> None:
-        if consequences not in {"stated", "asked"}:
+        if consequences not in ("stated", "asked"):
             raise TaskError(f"should be `stated` or `asked`, not {consequences!r}", path=("goals", "consequences"))
         self._to = to
         self._options = asking("goals", max_tokens)

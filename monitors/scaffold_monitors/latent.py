@@ -46,7 +46,7 @@ class Latent:
         threshold: float | None = None,
         base: Path | None = None,
     ) -> None:
-        if decision not in {"flag", "resample", "escalate"}:
+        if decision not in ("flag", "resample", "escalate"):
             raise TaskError(
                 f"latent: decision should be flag, resample or escalate, not {decision!r}", path=("decision",)
             )

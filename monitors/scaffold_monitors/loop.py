@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from scaffold.errors import BadInput
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.vocabulary import events
 from scaffold.vocabulary.canonical import canonical
@@ -106,7 +107,7 @@ class Loop:
     def __init__(self, *, effects: int = 3, reads: int = 10, steps: int = 20) -> None:
         for name, limit in {"effects": effects, "reads": reads, "steps": steps}.items():
             if limit < 1:
-                raise ValueError(f"{name} should be at least 1, not {limit}")
+                raise BadInput(f"the setting {name!r} of monitor 'loop' should be at least 1, not {limit}")
         self._effects = effects
         self._reads = reads
         self._steps = steps

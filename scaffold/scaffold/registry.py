@@ -454,6 +454,7 @@ _PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "text"),
     "bool": ((bool,), "true or false"),
     "None": ((type(None),), "nothing"),
+    "Sequence": ((list, tuple, set, frozenset, str), "a list"),  # a text is one too: its factory says more of it
 }
 
 
@@ -465,8 +466,9 @@ def _check_plain(factory: Callable[..., Any], family: Family, name: str, setting
     """
     for each in _signature(factory).parameters.values():
         said = each.annotation if isinstance(each.annotation, str) else getattr(each.annotation, "__name__", "")
-        kinds = [_PLAIN[kind] for kind in said.split(" | ") if kind in _PLAIN]
-        if each.name not in settings or len(kinds) != said.count(" | ") + 1:
+        outermost = [kind.partition("[")[0] for kind in said.split(" | ")]
+        kinds = [_PLAIN[kind] for kind in outermost if kind in _PLAIN]
+        if each.name not in settings or len(kinds) != len(outermost):
             continue
         value = settings[each.name]
         fits = [kind for types, _ in kinds for kind in types]

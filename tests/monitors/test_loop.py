@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scaffold.errors import BadInput
 from scaffold.interfaces import Folds, Monitor
 from scaffold.vocabulary import events
 from scaffold.vocabulary.review import StepRecord, Subject, Verdict
@@ -97,7 +98,7 @@ def test_oversights_own_questions_do_not_count(kit: Any) -> None:
 @pytest.mark.parametrize("name", ["effects", "reads", "steps"])
 def test_a_limit_below_one_is_refused(name: str) -> None:
     """It would refuse what was never done."""
-    with pytest.raises(ValueError, match=f"{name} should be at least 1, not 0"):
+    with pytest.raises(BadInput, match=f"the setting '{name}' of monitor 'loop' should be at least 1, not 0"):
         Loop(**{name: 0})
 
 

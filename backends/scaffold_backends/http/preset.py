@@ -86,7 +86,7 @@ class Preset:
         base, spoken = _endpoint(url)
         said = dict(options)
         said.setdefault("dialect", spoken or self.dialect)
-        kind = _DIALECTS[said["dialect"]][0] if said["dialect"] in _DIALECTS else HttpOptions
+        kind = _DIALECTS.get(str(said["dialect"]), (HttpOptions, None))[0]
         fitting = {name: value for name, value in self.options.items() if _has(kind, name)}
         read = read_options(kind, fitting | said, self.name)
         if base and read.base_url is not None:
