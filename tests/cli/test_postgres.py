@@ -109,6 +109,17 @@ def test_the_command_that_is_named_goes_on_with_the_run(command: Command, cluste
     assert command(*resume, runs=False).stdout == "paid i1\n"
 
 
+def test_all_runs_of_a_database_are_stopped(command: Command, cluster: Cluster) -> None:
+    """Those that wait end when they are resumed; then there is none left to stop."""
+    place = ("--runs", cluster.fresh(f"stopped_{os.getpid()}"))
+    assert [command("solve", "task.yaml", *place, runs=False).returncode for _ in range(2)] == [6, 6]
+    stopped = command("stop", "--all", *place, runs=False)
+    assert (stopped.returncode, stopped.stdout.count(" stops before its next action\n"), stopped.stderr) == (0, 2, "")
+    for line in stopped.stdout.splitlines():
+        assert command("resume", line.split()[0], *place, runs=False).returncode == 3
+    assert command("stop", "--all", *place, runs=False).stdout == "no run is under way or paused\n"
+
+
 def test_where_runs_usually_are_is_not_named_and_elsewhere_is(
     command: Command, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ import click
 from scaffold.cli.options import journal_at, runs_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scaffold.interfaces import KeptRuns
 
 
@@ -24,8 +27,7 @@ def stop(run: str | None, every: bool, runs: Path | None) -> int:
     A running run notices before its next action, a paused one when it is resumed. With --all, runs that cannot be
     reached are named, and the others are stopped; the exit status is then 5.
     """
-    from scaffold.cli.faults import explain
-    from scaffold.errors import BadInput, JournalFailed
+    from scaffold.errors import BadInput
     from scaffold.trace.folders import how_it_ended, open_runs
 
     if every == (run is not None):
@@ -36,24 +38,34 @@ def stop(run: str | None, every: bool, runs: Path | None) -> int:
         ended = how_it_ended(journal.folder(found, brief=True))
         if ended is not None:
             raise BadInput(f"run {found} has ended already ({ended})")
-        _post(journal, found)
+        asyncio.run(_post(journal, found))
         return 0
-    status = 0
     found_open = open_runs(journal)
-    for each in found_open:
-        try:
-            _post(journal, each)
-        except JournalFailed as error:
-            status = explain(error)
     if not found_open:
         click.echo("no run is under way or paused")
+        return 0
+    return asyncio.run(_post_all(journal, found_open))
+
+
+async def _post_all(journal: KeptRuns, runs: Sequence[str]) -> int:
+    """Stop several runs, over one connection where they are in a database; return the exit status."""
+    from scaffold.cli.faults import explain
+    from scaffold.errors import JournalFailed
+
+    status = 0
+    async with journal if isinstance(journal, AbstractAsyncContextManager) else nullcontext():
+        for run in runs:
+            try:
+                await _post(journal, run)
+            except JournalFailed as error:
+                status = explain(error)
     return status
 
 
-def _post(journal: KeptRuns, run: str) -> None:
+async def _post(journal: KeptRuns, run: str) -> None:
     from scaffold.cli.terminal import who
     from scaffold.interfaces import Answer
     from scaffold.trace.answers import STOP
 
-    asyncio.run(journal.post(run, Answer(id=STOP, digest="", by=who())))
+    await journal.post(run, Answer(id=STOP, digest="", by=who()))
     click.echo(f"{run} stops before its next action")
