@@ -169,6 +169,8 @@ async def test_a_tool_beside_the_gate_is_found(front: Front) -> None:
         calling = StateGraph(MessagesState).add_node("ask", ask).add_edge(START, "ask").add_edge("ask", END)
         with pytest.raises(BadInput, match="that are not gated: post;"):
             check(calling.compile())
+        with pytest.raises(BadInput, match="that are not gated: web_search;"):  # which the model's provider would run
+            check(create_agent(model(), [*gated(run, [pay]), {"type": "web_search"}]))
         with pytest.raises(BadInput, match="no action for the tool 'post'"):
             gated(run, [post])
         with pytest.raises(BadInput, match="no action for the tool 'pay'"):

@@ -13,9 +13,11 @@ twice. The agents of `create_agent` make each call in a task of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from functools import partial
+from inspect import getclosurevars, isfunction
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, get_type_hints
 
 from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError
@@ -97,14 +99,16 @@ def gated(run: GatedRun | SyncGatedRun, tools: Sequence[BaseTool]) -> list[BaseT
 def check(agent: Pregel[Any, Any, Any, Any]) -> None:
     """Check that a gate stands in front of every tool of a compiled graph, and of graphs within it.
 
-    Only tools that its ToolNodes have are seen: not those that a node's own code calls, or a middleware puts in later.
+    Seen are the tools that its ToolNodes have, and those run by the model's provider that `create_agent` was given: not
+    those that a node's own code calls, or a middleware puts in later.
 
     Raises:
         BadInput: a tool has none, or a node would tell the model of the run's end and go on.
     """
-    nodes = list(_tool_nodes(agent, set()))
+    graphs = list(_graphs(agent, set()))
+    nodes = [within for graph in graphs for within in _within(graph) if isinstance(within, ToolNode)]
     bypassing = [name for node in nodes for name, tool in node.tools_by_name.items() if not isinstance(tool, GatedTool)]
-    must_be_gated(bypassing, "the graph")
+    must_be_gated([*bypassing, *chain.from_iterable(map(_run_by_the_provider, graphs))], "the graph")
     for node in nodes:
         handled = getattr(node, "_handle_tool_errors", None)
         kinds = handled if isinstance(handled, tuple) else (handled,)
@@ -388,16 +392,30 @@ def _fit_own(tool: BaseTool) -> Any:
     return fit
 
 
-def _tool_nodes(graph: Pregel[Any, Any, Any, Any], seen: set[int]) -> Any:
+def _graphs(graph: Pregel[Any, Any, Any, Any], seen: set[int]) -> Iterator[Pregel[Any, Any, Any, Any]]:
+    """A graph, and those within it."""
     if id(graph) in seen:
         return
     seen.add(id(graph))
+    yield graph
+    for within in _within(graph):
+        if isinstance(within, Pregel):
+            yield from _graphs(within, seen)
+
+
+def _within(graph: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
+    """What a graph's nodes are, and the graphs that their functions call."""
     for node in graph.nodes.values():
-        for within in (node.bound, *node.subgraphs):  # the latter also where a function calls them
-            if isinstance(within, ToolNode):
-                yield within
-            elif isinstance(within, Pregel):
-                yield from _tool_nodes(within, seen)
+        yield from (node.bound, *node.subgraphs)
+
+
+def _run_by_the_provider(graph: Pregel[Any, Any, Any, Any]) -> Iterator[str]:
+    """Names of tools that are no more than a description for the model's provider, which runs them."""
+    for within in _within(graph):
+        asks = getattr(within, "func", None)
+        if isfunction(asks):
+            held = getclosurevars(asks).nonlocals.get("default_tools", ())  # by `create_agent`
+            yield from (str(tool.get("name") or tool.get("type")) for tool in held if isinstance(tool, dict))
 
 
 def _catches(kind: Any) -> bool:

@@ -256,7 +256,10 @@ def _as_tool(given: Any) -> Tool[Any]:
     if isinstance(given, Tool) and not _is_gated(given):
         return given
     if isinstance(given, Tool) or not callable(given):
-        raise BadInput(f"a {type(given).__name__} is not a tool that can be gated: give a function or a Tool")
+        raise BadInput(
+            f"a {type(given).__name__} is not a tool that can be gated: give functions, Tools or "
+            "FunctionToolsets, and wrap what gated() returns"
+        )
     return Tool(given)
 
 
