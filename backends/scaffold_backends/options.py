@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from scaffold.errors import TaskError, nearest
 from scaffold.fitting import in_words
@@ -19,6 +19,16 @@ class Options(BaseModel):
     """Base of every backend's options; unknown ones are refused, so that typos are found."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+        if isinstance(value, bool):  # pydantic takes it for 0 or 1
+            wanted = cls.model_fields[str(info.field_name)].annotation
+            kinds = {getattr(kind, "__origin__", kind) for kind in (wanted, *get_args(wanted))}  # without bounds
+            if bool not in kinds and kinds & {int, float}:
+                raise ValueError("should be a number")
+        return value
 
 
 AnyOptions = TypeVar("AnyOptions", bound=Options)

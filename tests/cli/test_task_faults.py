@@ -72,6 +72,8 @@ FAULTS = {
     "a list for a word": ("prompt: a\nmonitors: [{latent: {decision: [flag]}}]\n", "decision should be flag, resample or escalate, not ['flag']"),
     "a limit below all": ("prompt: a\nmonitors: [{loop: {steps: 0}}]\n", ":2: monitors.0: the setting 'steps' of monitor 'loop' should be at least 1, not 0"),
     "a list for a dialect": ("prompt: a\nbackends:\n  default: {use: 'http://127.0.0.1:1/v1#x', dialect: [chat]}\n", ":3: backends.default.dialect: "),
+    "a truth for a backend's number": ("prompt: a\nbackends:\n  default: {use: 'http://127.0.0.1:1/v1#x', attempts: true}\n", "default.attempts: option of http: should be a number, not True"),
+    "a truth for a backend's number or nothing": ("prompt: a\nbackends:\n  default: {use: 'http://127.0.0.1:1/v1#x', context: true}\n", "default.context: option of http: should be a number, not True"),
     "a truth for a number": ("prompt: a\nmonitors: [{loop: {steps: true}}]\n", ":2: monitors.loop.steps: should be a whole number, not True"),
     "backend's option": ("prompt: a\nbackends:\n  default: {use: scripted, reply: x}\n", ":3: backends.default: the backend 'scripted' cannot be made with these settings: got an unexpected keyword argument 'reply'; did you mean 'replies'?"),
     "backend's options": ("prompt: a\nbackends: {default: {use: scripted, options: {}}}\n", "'options'; it takes replies"),
