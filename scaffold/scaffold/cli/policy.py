@@ -45,7 +45,7 @@ def _known_by(command: _Command) -> _Command:
 @_known_by
 def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
     """Check FILE: its keys, names and rules, and its table of calls."""
-    from scaffold.errors import TaskError
+    from scaffold.errors import TaskError, count
 
     made, actions = _policy(file), _actions(task, references)
     faults = [*(made.unknown(actions) if actions else ()), *made.failures(actions)]
@@ -59,7 +59,7 @@ def check(file: Path, task: Path | None, references: Sequence[str]) -> int:
     _say(faults)
     if faults:
         return 1
-    click.echo(f"{file}: {len(made.file.rules)} rules, {len(made.file.tests)} tests: all passed")
+    click.echo(f"{file}: {count(len(made.file.rules), 'rule')}, {count(len(made.file.tests), 'test')}: all passed")
     return 0
 
 
