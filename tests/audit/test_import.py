@@ -448,6 +448,34 @@ def test_spans_that_stand_below_one_another_in_a_circle_are_read(tmp_path: Path)
     assert (story.answer, len(story.items)) == ("Yes", 1)
 
 
+def test_no_call_is_hidden_by_how_spans_are_tied(tmp_path: Path) -> None:
+    """In a circle of parents none is the outermost, and a span without an id is nobody's parent: each is told."""
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    tied = [
+        {"spanId": "a" * 16, "parentSpanId": "b" * 16, "attributes": {**tool, "gen_ai.tool.name": "pay"}},
+        {"spanId": "b" * 16, "parentSpanId": "a" * 16, "attributes": {**tool, "gen_ai.tool.name": "look"}},
+        {"spanId": "", "parentSpanId": "", "attributes": {**tool, "gen_ai.tool.name": "hide"}},
+        {"spanId": "c" * 16, "parentSpanId": "", "attributes": {**tool, "gen_ai.tool.name": "send"}},
+    ]
+    story = one(tied, tmp_path)
+    assert sorted(each.name for each in story.items if isinstance(each, Deed)) == ["hide", "look", "pay", "send"]
+
+
+@pytest.mark.parametrize("frames", [bytes(4_000), b"\0\0\0\0\x0a"])
+def test_frames_of_nothing_are_no_spans(tmp_path: Path, frames: bytes) -> None:
+    """A file of zeros has no end to wait for."""
+    (tmp_path / "zeros.bin").write_bytes(frames)
+    with pytest.raises(BadInput, match="cut off, or not protobuf"):
+        list(read_spans(tmp_path / "zeros.bin"))
+
+
+def test_a_device_is_not_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A link may lead anywhere."""
+    (tmp_path / "log.json").symlink_to("/dev/zero")
+    assert main(["audit", "import", str(tmp_path / "log.json"), "--runs", str(tmp_path / "runs")]) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
 def test_what_failed_is_told_as_not_known_to_have_happened(tmp_path: Path) -> None:
     """A tool of another agent that failed may have done something: its outcome is unknown, and the run failed."""
     story = one(

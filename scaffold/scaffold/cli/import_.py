@@ -67,6 +67,8 @@ def _is_inspect_log(file: Path) -> bool:
     from scaffold.errors import BadInput
     from scaffold.foreign import inspect_logs
 
+    if file.exists() and not file.is_file():  # it may never end, and is read twice
+        raise BadInput(f"cannot read {file}: not a regular file")
     try:
         return inspect_logs.is_inspect_log(file)
     except OSError as error:

@@ -19,7 +19,7 @@ from scaffold.foreign.told import Deed, Story, Turn, call_as_text
 from scaffold.vocabulary.models import Message, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from scaffold.vocabulary.models import Role
 
@@ -110,9 +110,9 @@ def _once(spans: Iterable[Span]) -> list[Span]:
 
 
 def _story(trace: str, spans: list[Span]) -> Story:
-    by_id = {span.id: span for span in spans}
-    turns = [(span, _turn(span)) for span in spans if _is_model(span) and not _is_within(span, by_id, _is_model)]
-    deeds = [_deed(span) for span in spans if _is_tool(span) and not _is_within(span, by_id, _is_tool)]
+    by_id = {span.id: span for span in spans if span.id}
+    turns = [(span, _turn(span)) for span in _outermost(spans, by_id, _is_model)]
+    deeds = [_deed(span) for span in _outermost(spans, by_id, _is_tool)]
     if not deeds:
         deeds = list(_deeds_in(span for span, _ in turns))
     _fill_in(deeds, [span for span, _ in turns])
@@ -133,16 +133,24 @@ def _story(trace: str, spans: list[Span]) -> Story:
     )
 
 
-def _is_within(span: Span, by_id: dict[str, Span], kind: Any) -> bool:
-    """Whether a span stands below one of its own kind: libraries below libraries tell the same thing twice."""
-    above = by_id.get(span.parent)
-    seen = {span.id}
-    while above is not None and above.id not in seen:
-        if kind(above):
-            return True
-        seen.add(above.id)
-        above = by_id.get(above.parent)
-    return False
+def _outermost(spans: Iterable[Span], by_id: dict[str, Span], kind: Callable[[Span], bool]) -> list[Span]:
+    """Return the spans of a kind that stand below no other of it: libraries below libraries tell the same thing twice.
+
+    All that stand in a circle of parents are returned, or below it: none of them is the outermost.
+    """
+    below: dict[int, bool] = {}
+    for span in spans:
+        path: dict[int, Span] = {}
+        above: Span | None = span
+        while above is not None and id(above) not in below and id(above) not in path:
+            path[id(above)] = above
+            above = by_id.get(above.parent)
+        circle = above is not None and id(above) in path
+        within = above is not None and not circle and (below[id(above)] or kind(above))
+        for each in reversed(path.values()):
+            below[id(each)] = within
+            within = not circle and (within or kind(each))
+    return [span for span in spans if kind(span) and not below[id(span)]]
 
 
 def _operation(span: Span) -> str:

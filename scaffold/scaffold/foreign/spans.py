@@ -133,7 +133,7 @@ def _from_protobuf(file: BinaryIO) -> Iterator[dict[str, Any]]:
 def _framed(file: BinaryIO) -> Iterator[dict[str, Any]]:
     """Yield messages, each after four bytes of length."""
     while length := file.read(_LENGTH_BYTES):
-        if len(length) != _LENGTH_BYTES:
+        if len(length) != _LENGTH_BYTES or not any(length):
             raise ValueError("it is cut off, or not protobuf")
         yield from _from_protobuf(io.BytesIO(_part(file, int.from_bytes(length, "big"))))
 
