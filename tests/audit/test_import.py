@@ -469,6 +469,29 @@ def test_frames_of_nothing_are_no_spans(tmp_path: Path, frames: bytes) -> None:
         list(read_spans(tmp_path / "zeros.bin"))
 
 
+@pytest.mark.parametrize("at", ["9" * 30, "-1"])
+def test_a_time_that_otlp_does_not_have_is_refused(tmp_path: Path, at: str) -> None:
+    """What it was imported to could not be shown."""
+    with pytest.raises(BadInput, match="is not a time"):
+        one([{**chat(output=[]), "endTimeUnixNano": at}], tmp_path)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_log_that_refers_to_the_same_endlessly_is_refused(tmp_path: Path, *, inline: bool) -> None:
+    """A file of two megabytes may stand for terabytes."""
+    text = "x" * 1_000_000
+    model = {"event": "model", "input_refs": [[0, 1]] * 1_000, "output": {}, "timestamp": "2026-01-01T00:00:00+00:00"}
+    sample = {
+        "id": 1,
+        "events": [model],
+        "events_data": {"messages": [{"role": "user", "content": text if inline else "attachment://a"}]},
+        "attachments": {"a": text},
+    }
+    (tmp_path / "log.json").write_text(json.dumps({"eval": {"eval_id": "x"}, "samples": [sample]}))
+    with pytest.raises(BadInput, match="larger than 512 MB: leave it out"):
+        list(read_log(tmp_path / "log.json"))
+
+
 def test_a_device_is_not_imported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A link may lead anywhere."""
     (tmp_path / "log.json").symlink_to("/dev/zero")

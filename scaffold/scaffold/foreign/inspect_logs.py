@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ZSTANDARD = 93
 _LOCAL_HEADER, _LENGTHS = 30, slice(26, 30)
 _ATTACHED = "attachment://"
+_LARGEST_SAMPLE = 8 * LARGEST  # characters
 _ROLES: dict[str, Role] = {"system": "system", "assistant": "assistant"}
 
 
@@ -111,7 +112,7 @@ def _expanded(packed: bytes, name: str) -> bytes:
 
 
 def _story(about: dict[str, Any], sample: dict[str, Any]) -> Story:
-    known = sample.get("attachments") or {}
+    known = _Attachments(sample.get("attachments") or {})
     pool = (sample.get("events_data") or {}).get("messages") or []
     items = list(_items(sample.get("events") or [], pool, known))
     began, ended = _time(sample.get("started_at")), _time(sample.get("completed_at"))
@@ -136,7 +137,7 @@ def _story(about: dict[str, Any], sample: dict[str, Any]) -> Story:
     )
 
 
-def _items(events: Sequence[dict[str, Any]], pool: list[Any], known: dict[str, str]) -> Iterator[Turn | Deed]:
+def _items(events: Sequence[dict[str, Any]], pool: list[Any], known: _Attachments) -> Iterator[Turn | Deed]:
     for event in events:
         match event.get("event"):
             case "model":
@@ -147,7 +148,7 @@ def _items(events: Sequence[dict[str, Any]], pool: list[Any], known: dict[str, s
                 pass
 
 
-def _turn(event: dict[str, Any], pool: list[Any], known: dict[str, str]) -> Turn:
+def _turn(event: dict[str, Any], pool: list[Any], known: _Attachments) -> Turn:
     output = event.get("output") or {}
     asked = event.get("input") or [each for first, last in event.get("input_refs", ()) for each in pool[first:last]]
     answers = [_content(choice.get("message", {}), known) for choice in output.get("choices", ())]
@@ -160,7 +161,9 @@ def _turn(event: dict[str, Any], pool: list[Any], known: dict[str, str]) -> Turn
         until=_time(event.get("completed")) or at,
         provider=provider,
         model=model,
-        messages=[Message(_ROLES.get(each.get("role"), "user"), _content(each, known)[0]) for each in asked],
+        messages=[
+            Message(_ROLES.get(each.get("role"), "user"), known.counted(_content(each, known)[0])) for each in asked
+        ],
         texts=[text for text, _ in answers],
         reasonings=[reasoning for _, reasoning in answers],
         finish="length" if stops & {"max_tokens", "model_length"} else "stop",
@@ -175,7 +178,7 @@ def _turn(event: dict[str, Any], pool: list[Any], known: dict[str, str]) -> Turn
     )
 
 
-def _deed(event: dict[str, Any], known: dict[str, str]) -> Deed:
+def _deed(event: dict[str, Any], known: _Attachments) -> Deed:
     error, at = event.get("error") or {}, _time(event.get("timestamp"))
     return Deed(
         at=at,
@@ -188,7 +191,7 @@ def _deed(event: dict[str, Any], known: dict[str, str]) -> Deed:
     )
 
 
-def _content(message: dict[str, Any], known: dict[str, str]) -> tuple[str, str]:
+def _content(message: dict[str, Any], known: _Attachments) -> tuple[str, str]:
     """Return a message's text, including its tool calls, and its reasoning."""
     said, reasoning = [], []
     content = _attached(message.get("content", ""), known)
@@ -204,11 +207,40 @@ def _content(message: dict[str, Any], known: dict[str, str]) -> tuple[str, str]:
     return "\n".join(each for each in said if each), "\n".join(each for each in reasoning if each)
 
 
-def _attached(value: Any, known: dict[str, str]) -> Any:
+class _Attachments:
+    """What a sample stores once, and how much of it may still be put in place: a small file can refer to it endlessly.
+
+    Args:
+        said: texts by name.
+    """
+
+    def __init__(self, said: dict[str, str]) -> None:
+        self._said = said
+        self._left = _LARGEST_SAMPLE
+
+    def find(self, reference: str) -> str:
+        """Return what a reference stands for; itself, if that is not there."""
+        return self.counted(self._said.get(reference.removeprefix(_ATTACHED), reference))
+
+    def counted(self, text: str) -> str:
+        """Return a text that is put in place.
+
+        Raises:
+            ValueError: it is too much for one sample.
+        """
+        self._left -= len(text)
+        if self._left < 0:
+            raise ValueError(
+                f"a sample with all that it refers to is larger than {_LARGEST_SAMPLE >> 20} MB: leave it out"
+            )
+        return text
+
+
+def _attached(value: Any, known: _Attachments) -> Any:
     """Put separately stored attachments back into a value."""
     match value:
         case str() if value.startswith(_ATTACHED):
-            return known.get(value.removeprefix(_ATTACHED), value)
+            return known.find(value)
         case dict():
             return {name: _attached(each, known) for name, each in value.items()}
         case list():

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _TRACE_BYTES, _LENGTH_BYTES = 16, 4
 _FAILED = 2
+_LATEST = 1 << 64  # nanoseconds
 LARGEST = 64 << 20  # bytes, which take several times as much when decoded
 _PEEK = 512
 _RESOURCE_SPANS = b"\x0a"  # tag of field 1 of TracesData, with its wire type
@@ -225,7 +226,10 @@ def _identity(said: str) -> str:
 
 
 def _seconds(nanoseconds: Any) -> float:
-    return int(nanoseconds) / 1e9
+    found = int(nanoseconds)
+    if not 0 <= found < _LATEST:
+        raise ValueError(f"{str(nanoseconds)[:40]} is not a time: OTLP has 64 bits from the epoch on")
+    return found / 1e9
 
 
 def _attributes(told: Iterable[dict[str, Any]]) -> dict[str, Any]:
