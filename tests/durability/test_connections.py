@@ -104,6 +104,29 @@ def test_whoever_is_cancelled_does_not_wait_for_a_server_that_hangs(cluster: Clu
     assert asyncio.run(work()) < 4.5  # psycopg alone takes ten
 
 
+def test_an_outage_is_one_line_in_the_log(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Each is told when it begins; the pool logs every attempt to connect, in several lines."""
+
+    async def work() -> None:
+        async with PostgresJournal(cluster.url) as journal:
+            records = Writing().notes(2)
+            claim = await journal.claim(f"20300101-{os.urandom(8).hex()}", "a", create=True)
+            for number in range(2):
+                cluster.stop("immediate")
+                waiting = asyncio.ensure_future(
+                    journal.append(claim, records[2 * number : 2 * number + 2], durable=True)
+                )
+                await asyncio.sleep(3)
+                cluster.start()
+                await waiting
+            await journal.release(claim)
+
+    asyncio.run(work())
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("psycopg")]
+    assert len(told) == 2, told
+    assert all(each.startswith("PostgreSQL is waited for: ") and "\n" not in each for each in told)
+
+
 def test_a_statement_that_goes_on_after_its_connection_broke_is_stored_once(cluster: Cluster) -> None:
     """Its records are given again before it is through: whichever comes first, they stand there once."""
 

@@ -7,6 +7,7 @@ took effect is unknown. Leases run on the database's clock; the clients' clocks 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection, AsyncCursor
     from psycopg_pool import AsyncConnectionPool
 
+    from scaffold.trace.postgres.connecting import OneOutage
+
+_pool_log = logging.getLogger("psycopg.pool")
 _CONNECT_S = 10
 # What of an address is said: where it is, and as whom and how it is reached, none of which is a secret.
 _TOLD = ("user", "host", "hostaddr", "port", "dbname", "service", "sslmode", "sslrootcert", "sslcert", "sslkey")
@@ -198,6 +202,7 @@ class Postgres:
         self._opening: asyncio.Lock | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._checked = False
+        self._outage: OneOutage | None = None
 
     # --- connections
 
@@ -216,8 +221,12 @@ class Postgres:
     async def _new_pool(self) -> AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]]:
         from psycopg_pool import AsyncConnectionPool
 
-        from scaffold.trace.postgres.connecting import Connection
+        from scaffold.trace.postgres.connecting import Connection, OneOutage
 
+        name = f"scaffold {id(self)}"
+        self._forget_outage()
+        self._outage = OneOutage(name)
+        _pool_log.addFilter(self._outage)
         pool: AsyncConnectionPool[AsyncConnection[tuple[Any, ...]]] = AsyncConnectionPool(
             self.conninfo,
             connection_class=Connection,
@@ -227,7 +236,7 @@ class Postgres:
             timeout=_CONNECT_S,
             kwargs={"autocommit": True, "connect_timeout": _CONNECT_S},
             configure=self._greet,
-            name="scaffold",
+            name=name,
         )
         await pool.open()
         return pool
@@ -236,14 +245,22 @@ class Postgres:
         self._users -= 1
         if not self._users and self._pool is not None:
             pool, self._pool = self._pool, None
+            self._forget_outage()
             kept, self._kept = self._kept, []
             for cursor in kept:
                 await pool.putconn(cursor.connection)
             await pool.close()
 
+    def _forget_outage(self) -> None:
+        if self._outage is not None:
+            _pool_log.removeFilter(self._outage)
+            self._outage = None
+
     async def _greet(self, connection: AsyncConnection[Any]) -> None:
         """Notice a restart of the server, which may have lost what was not durable."""
         cursor = await connection.execute(_GREETING, prepare=False)
+        if self._outage is not None:
+            self._outage.over()
         row = await cursor.fetchone()
         started = row[0] if row else None
         if self._started is not None and started != self._started:
