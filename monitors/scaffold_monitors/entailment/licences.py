@@ -44,14 +44,12 @@ class Demand:
         clauses: the clauses.
         weight: the greatest of their weights.
         literal: whether any of them has literals.
-        single: whether each of them asks for one effect at most.
         many: whether any of them asks for any number of effects.
     """
 
     clauses: tuple[Clause, ...]
     weight: float
     literal: bool
-    single: bool
     many: bool
 
 
@@ -92,7 +90,6 @@ class Reading:
                 some,
                 max(clause.weight for clause in some),
                 any(clause.literals for clause in some),
-                all(clause.most <= 1 for clause in some),
                 any(clause.most >= MANY for clause in some),
             )
         return known
