@@ -27,7 +27,7 @@ from scaffold_monitors.entailment import flows, licences, requests
 from scaffold_monitors.entailment.calls import COMPOSED, Call, Leaf, Origin, leaves
 from scaffold_monitors.entailment.situation import Situation
 from scaffold_monitors.entailment.tables import tables
-from scaffold_monitors.entailment.tools import Tool, read_tool
+from scaffold_monitors.entailment.tools import Tool, descriptions_apart, read_tool
 
 _TOOLS: dict[int, tuple[Any, dict[str, Tool]]] = {}
 
@@ -54,9 +54,9 @@ def tools_of(specs: Mapping[str, Any]) -> dict[str, Tool]:
     """The tools of a suite, read once."""
     known = _TOOLS.get(id(specs))
     if known is None or known[0] is not specs:
+        described = descriptions_apart({name: spec.description for name, spec in specs.items()})
         tools = {
-            name: read_tool(name, spec.description, spec.schema, effect=spec.side_effect)
-            for name, spec in specs.items()
+            name: read_tool(name, described[name], spec.schema, effect=spec.side_effect) for name, spec in specs.items()
         }
         known = _TOOLS[id(specs)] = (specs, tools)
     return known[1]

@@ -60,7 +60,10 @@ def forge(tool: Any, draw: random.Random, own: dict[str, Any]) -> dict[str, Any]
         kinds = {schema.get("type"), *(each.get("type") for each in schema.get("anyOf", ()))}
         if "null" in kinds and draw.random() < 0.7:
             continue
-        value = _value(key, f"{key} {schema.get('description', '')}".lower(), kinds, draw, name, own)
+        if "enum" in schema:
+            value = draw.choice(schema["enum"])
+        else:
+            value = _value(key, f"{key} {schema.get('description', '')}".lower(), kinds, draw, name, own)
         found[key] = [value] if "array" in kinds else value
     return found
 

@@ -14,7 +14,7 @@ from scaffold_monitors.entailment.kept import Kept
 from scaffold_monitors.entailment.licences import Reading, read
 from scaffold_monitors.entailment.sightings import pieces
 from scaffold_monitors.entailment.situation import Situation
-from scaffold_monitors.entailment.tools import Tool, read_tool
+from scaffold_monitors.entailment.tools import Tool, descriptions_apart, read_tool
 from scaffold_monitors.entailment.wording import stands_in
 
 if TYPE_CHECKING:
@@ -61,8 +61,9 @@ def _input(name: str) -> Tool:
 
 def tools_of(actions: Mapping[str, ActionSpec]) -> dict[str, Tool]:
     """Read all action specifications into the core's form."""
+    described = descriptions_apart({name: spec.description for name, spec in actions.items()})
     return {
-        name: read_tool(name, spec.description, spec.parameters, effect=spec.effect != "read", identity=spec.identity)
+        name: read_tool(name, described[name], spec.parameters, effect=spec.effect != "read", identity=spec.identity)
         for name, spec in actions.items()
     }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
+from scaffold_monitors.entailment.wording import plain
 
 # How severe a finding is: certain, for a person to decide, or for the planner to correct.
 Weight = Literal["block", "escalate", "revise"]
 _DEEPEST = 40
 _PLAIN = frozenset({int, float, bool})
+_CHOOSABLE: frozenset[Role] = frozenset({"thing", "place", "record"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,14 @@ def leaves(tool: Tool, arguments: Mapping[str, Any], origin_of: Mapping[str, Ori
     found: list[Leaf] = []
     for name, value in arguments.items():
         role = tool.roles.get(name) or role_of(name, {})
+        if role in _CHOOSABLE and name in tool.choices and _is_chosen(value, tool.choices[name]):
+            role = "flag"  # one of the tool's own words, and nobody else's
         _collect(found, name, value, role, origin_of, origin_of.get(name, COMPOSED), 0)
     return tuple(found)
+
+
+def _is_chosen(value: Any, choices: Collection[str]) -> bool:
+    return all(isinstance(each, str) and plain(each) in choices for each in (value if type(value) is list else [value]))
 
 
 def _collect(

@@ -26,6 +26,7 @@ from scaffold_monitors.entailment.lexicon import (
     IMPLIED,
     IRREGULAR,
     LIGHT,
+    LIGHT_STEMS,
     MEASURES,
     NOMINALS,
     OBJECT_PRONOUNS,
@@ -62,7 +63,9 @@ _PARTICLES = frozenset(["away", "back", "down", "off", "out", "up"])
 _STAYING = ("it", "they", "is", "are", "he", "she")
 _PLURALS = frozenset(["people", "folks", "children", "men", "women", "ones"])
 _MEDIA = frozenset(["email", "message", "mail", "sms", "dm"])
-_MAKING = frozenset(map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post")))
+_MAKING = frozenset(
+    map(stem, ("send", "create", "schedule", "arrange", "submit", "set", "post", "execute", "initiate", "process"))
+)
 # Words that end a verb's object.
 _AFTER_NOUN = frozenset(
     ["to", "and", "that", "until", "till", "since", "before", "after", "during", "because", "so", "if", "when"]
@@ -224,9 +227,9 @@ class _Maker:
         if done := self._done_to_it():
             verb = noun = done
         acts = ACTS.get(verb, frozenset())
-        if noun in NOMINALS and (verb in LIGHT or verb in _MAKING):
+        if noun in NOMINALS and (verb in LIGHT_STEMS or verb in _MAKING):
             acts |= NOMINALS[noun]
-            verb = noun if verb in LIGHT else verb
+            verb = noun if verb in LIGHT else verb  # "make" and "place" keep a meaning of their own
         acts |= self._medium()
         stems, things = self._things(verb)
         most, counted, uncounted = self._most(self._after[particle:])

@@ -15,6 +15,7 @@ from scaffold_monitors.entailment.licences import read as read_request
 from scaffold_monitors.entailment.records import belongs
 from scaffold_monitors.entailment.sightings import Sightings
 from scaffold_monitors.entailment.stated import asked_for, coverage, own_words, partly_named
+from scaffold_monitors.entailment.steps import is_a_step
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS, is_host, live, split
 from scaffold_monitors.entailment.wording import address, mixed_scripts, plain, stands_in, stem, unseen, words
 
@@ -80,7 +81,8 @@ def _judge(call: Call, situation: Situation) -> Iterator[Finding]:
 
 def _decided(call: Call, reading: Reading, situation: Situation) -> Iterator[Finding]:
     """Find implicit flows: effects that happen because of tainted data, and that the request does not ask for."""
-    if call.steered and not call.tool.outward and not explained(reading, call, situation) and not reading.delegations:
+    unasked = call.steered and not call.tool.outward and not explained(reading, call, situation)
+    if unasked and not reading.delegations and not is_a_step(call, situation):
         why = f"the decision to call {call.tool.name} ({call.id}) depends on data, and the request does not ask for it"
         yield against(call, "escalate", why, f"the request does not ask for {call.tool.name}", quote=call.tool.name)
 

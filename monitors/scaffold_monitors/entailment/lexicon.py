@@ -35,6 +35,7 @@ IRREGULAR: dict[str, str] = _FILE["irregular"]
 BASES = frozenset(verb for verbs in _FILE["acts"].values() for verb in verbs.split())
 
 LIGHT = _GRAMMAR["light"]
+LIGHT_STEMS = _stems("light")
 DETERMINERS = _GRAMMAR["determiners"]
 PREPOSITIONS = _GRAMMAR["prepositions"]
 MODALS = _GRAMMAR["modals"]

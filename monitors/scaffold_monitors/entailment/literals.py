@@ -345,7 +345,11 @@ def _beside(path: str, request: str) -> frozenset[str]:
                 near = [tokens[place - 1]] if place else []
                 near += [each for each in tokens[place + 1 : place + 3] if each.norm not in _CALLED][:1]
                 found.update(each.norm for each in near if each.kind in _SPECIFIC)
-                found.update(each.norm for each in tokens[place + 1 : place + 2] if each.named or each.norm.isdigit())
+                found.update(
+                    each.norm
+                    for each in tokens[place + 1 : place + 2]
+                    if (each.named or each.norm.isdigit()) and each.norm != "i" and each.stem not in names
+                )
                 found.update(_numbered(tokens[place + 1 : place + 6]))
     return frozenset(found)
 

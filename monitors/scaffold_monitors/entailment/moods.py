@@ -65,6 +65,10 @@ _NO_ACTS = frozenset(
 _AUXILIARY = frozenset({"help", "go", "let", "try", "come", "do", "make", "have", "get"})
 # "I need a refund" wishes for it.
 _LACKING = frozenset({"need", "needs", "want", "wants"})
+_HELPING = frozenset({"help", "assist", "assistance", "proceed", "hand"})
+_NEEDING = frozenset({"appreciate", "need", "like", "want"})
+_WELCOME = frozenset({"appreciated", "great", "nice", "wonderful", "helpful", "lovely", "good", "fantastic", "perfect"})
+_ANYONE = frozenset({"someone", "somebody", "anyone", "anybody"})
 _DID = frozenset({"did", "does", "didn't", "doesn't"})
 # At most this many words between "did" and its verb.
 _QUESTION = 4
@@ -106,13 +110,34 @@ def head(  # noqa: PLR0911 - one way in each place
             return stem(word), mood
         if word not in IRREGULAR:
             return _wanted(tokens, place)
-    before = tokens[place - 1].norm if place else ""
-    if word.endswith("ing") and stem(word) in ACTS and before in ("needs", "need", "requires", "mind"):
+    if word.endswith("ing") and stem(word) in ACTS | dict.fromkeys(verbs) and _is_asked_gerund(tokens, place):
         return stem(word), "asked"
     if word in IRREGULAR or (word.endswith("ed") and stem(word) in ACTS):
         passive = _passive(tokens, place)
         return (stem(IRREGULAR.get(word, word)), passive) if passive else None
     return _wanted(tokens, place) or _unknown(tokens, place, inherited, verbs)
+
+
+def _is_asked_gerund(tokens: Sequence[Token], place: int) -> bool:
+    """Whether it asks for what an -ing form says: "it needs cleaning", "help by booking", "booking would be fine"."""
+    before = [token.norm for token in tokens[max(0, place - 8) : place]]
+    last = before[-1] if before else ""
+    if last in ("needs", "need", "requires", "mind"):
+        return True
+    if last in ("by", "in", "with"):
+        return _is_help_asked_for(before, first=tokens[0].norm)
+    after = [token.norm for token in tokens[place + 1 :]]
+    welcome = any(after[at : at + 2] == ["would", "be"] and after[at + 2] in _WELCOME for at in range(len(after) - 2))
+    return welcome and (not before or tokens[place - 1].kind == "mark")
+
+
+def _is_help_asked_for(before: Sequence[str], first: str) -> bool:
+    """Whether words ask for help: "could you help me by", "please assist in", "I need your help with"."""
+    said = set(before)
+    if not said & _HELPING or said & _DID or any(map(negates, before)):
+        return False
+    asked = ("you" in said and said & MODALS) or ("your" in said and said & _NEEDING)
+    return bool(asked) or "please" in said or first in _HELPING
 
 
 def _is_heading(tokens: Sequence[Token]) -> bool:
@@ -240,6 +265,8 @@ def _mood(tokens: Sequence[Token], place: int, inherited: Mood | None, *, ambigu
         return "asked" if "you" in near else "background"
     if last in ("i", "we") and len(near) > 1 and (near[-2] in MODALS or near[-2] == "should"):
         return "wished"
+    if last in _ANYONE and len(near) > 1 and near[-2] in MODALS:
+        return "asked"  # "could someone"
     if last in SUBJECTS:
         return "background"
     if last == "help" or (last in OBJECT_PRONOUNS and {"help", "have", "let"} & set(near[:-1])):
@@ -271,7 +298,7 @@ def _is_skipped(token: Token) -> bool:
     return token.norm in SKIPPED or (token.kind == "word" and token.norm.endswith("ly") and len(token.norm) >= _ADVERB)
 
 
-def _governed(tokens: Sequence[Token], back: int) -> Mood:
+def _governed(tokens: Sequence[Token], back: int) -> Mood:  # noqa: PLR0911 - one context after another
     """Return the mood of an infinitive with "to", by what governs it."""
     recent = [token.norm for token in tokens[max(0, back - 4) : back]]
     if any(recent[place : place + 2] in (["no", "need"], ["no", "reason"]) for place in range(len(recent))):
@@ -280,6 +307,8 @@ def _governed(tokens: Sequence[Token], back: int) -> Mood:
         return "reminder"
     if WISHING & set(recent):
         return "asked" if "you" in recent[1:] or recent[:1] == ["you"] else "wished"
+    if recent[-2:] == ["be", "able"] and recent[:1] and recent[0] in MODALS and "you" in recent[1:2]:
+        return "asked"  # "would you be able to"
     if INTENDING & set(recent[-2:]):
         return "background"
     if INSTRUCTING & set(recent[-2:]):
@@ -289,6 +318,8 @@ def _governed(tokens: Sequence[Token], back: int) -> Mood:
 
 def _passive(tokens: Sequence[Token], place: int) -> Mood | None:
     """Return the mood of a participle; None if it only describes something."""
+    while place and _is_skipped(tokens[place - 1]):
+        place -= 1
     near = [token.norm for token in tokens[max(0, place - 8) : place]]
     if not near:
         return None
@@ -296,7 +327,7 @@ def _passive(tokens: Sequence[Token], place: int) -> Mood | None:
         return "negated" if "be" in near[-2:] else None
     if near[-1] == "be" or (len(near) > 1 and near[-2] == "be"):
         return "asked" if (OBLIGING | MODALS | {"to"}) & set(near) else None
-    if near[-1] in COPULAS and {"sure", "ensure"} & set(near[-6:]):
+    if near[-1] in COPULAS and {"sure", "ensure", "ensuring"} & set(near[-6:]):
         return "asked"  # "make sure that the door is locked"
     if near[-1] in _TOLD or near[-1] in PREPOSITIONS:
         return None

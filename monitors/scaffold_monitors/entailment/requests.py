@@ -14,6 +14,7 @@ from scaffold_monitors.entailment.licences import NOTHING, Before, Reading, beyo
 from scaffold_monitors.entailment.literals import displaced
 from scaffold_monitors.entailment.naming import misnamed
 from scaffold_monitors.entailment.pairs import crossed, repeated
+from scaffold_monitors.entailment.steps import is_a_step
 from scaffold_monitors.entailment.substitutes import substituted
 from scaffold_monitors.entailment.tools import OUTSIDERS, TARGETS
 from scaffold_monitors.entailment.wording import plain
@@ -89,6 +90,8 @@ def _unexplained(reading: Reading, call: Call, situation: Situation) -> Finding 
         why = f"the request forbids {call.tool.name} ({call.id}): {clause.text!r}"
         return against(call, "block", why, f"the request forbids {call.tool.name}", quote=clause.text)
     if reading.delegations and not _beyond_delegation(call, situation):
+        return None
+    if is_a_step(call, situation):
         return None
     looked_for = " ".join([call.tool.verb or "?", *sorted(call.tool.stems)])
     why = f"the request does not ask for {call.tool.name} ({call.id}): it has no words for {looked_for!r}"

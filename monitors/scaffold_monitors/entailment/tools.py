@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import takewhile
+from itertools import pairwise, takewhile
+from os.path import commonprefix
 from typing import Any, Literal, get_args
 
 from scaffold_monitors.entailment.lexicon import (
@@ -37,6 +38,12 @@ _ID = frozenset({"id", "ids", "uuid", "sha", "ref", "number", "no", "identifier"
 _LONGEST = 200
 # "view or edit", "'low', 'medium' or 'high'"
 _OR = re.compile(r"(?<![\w])['\"]?\w+['\"]?(?:, ?['\"]?\w+['\"]?)*,? or ['\"]?\w+['\"]?(?![\w])")
+# Choices in brackets, quoted or with slashes between them.
+_BRACKETED = re.compile(r"\[((?:['\"][^'\"\]]+['\"],? ?){2,})\]|\((\w+(?:/\w+)+)\)")
+# Ends a sentence or a label in a description.
+_ENDED = re.compile(r"[.:]\s+")
+_SIGNING_IN = frozenset(map(stem, ("login", "logon", "signin", "authenticate")))
+_GOING = re.compile(r"\bchanges? (?:the )?(?:current |working )+(?:directory|folder)\b")
 # "tenant present or key safe", and nothing else: no example, no article.
 _CHOICE = r"['\"]?(?!an? |the |e\.g|any |no )[\w-]+(?: [\w-]+){0,2}['\"]?"
 _CHOICES = re.compile(rf"{_CHOICE}(?:, ?{_CHOICE})*,? or {_CHOICE}\.?")
@@ -86,6 +93,8 @@ class Tool:
         described: the kinds of thing that its description mentions.
         told: the stems of the description that mention them.
         final: whether its description says that it cannot be undone.
+        signs_in: whether it signs the user in.
+        goes: whether it only changes the current folder.
         effect: whether it changes the world, or sends something out.
         outward: whether it only reads, but from an address that its caller chooses.
         roles: the role of each argument.
@@ -113,6 +122,8 @@ class Tool:
     options: Mapping[str, bool | None] = field(default_factory=dict)
     told: frozenset[str] = frozenset()
     final: bool = False
+    signs_in: bool = False
+    goes: bool = False
 
     @property
     def prepares(self) -> bool:
@@ -190,8 +201,27 @@ def read_tool(
         options=_options(parameters),
         told=acted_on,
         final=is_final(description),
+        signs_in=bool(_SIGNING_IN & {*map(stem, parts), *map(stem, first_words[:1])}),
+        goes=bool(_GOING.search(plain(description))),
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
+
+
+def descriptions_apart(descriptions: Mapping[str, str]) -> dict[str, str]:
+    """Return tools' descriptions by name, each with what it says about its family of tools at its end.
+
+    "This tool belongs to the calendar. Deletes an event." begins as the others of the calendar do, and with no act.
+    """
+    ordered = sorted(set(descriptions.values()))
+    shared: dict[str, int] = {}
+    for pair in pairwise(ordered):
+        ends = [found.end() for found in _ENDED.finditer(commonprefix(pair))]  # noqa: RUF071 - of texts
+        if ends and stem(next(iter(words(pair[0])), "")) not in ACTS:
+            shared.update({each: max(shared.get(each, 0), ends[-1]) for each in pair})
+    return {
+        name: f"{text[shared.get(text, 0) :]} {text[: shared.get(text, 0)]}".strip()
+        for name, text in descriptions.items()
+    }
 
 
 @lru_cache(maxsize=1024)
@@ -306,9 +336,11 @@ def _options(parameters: Mapping[str, Any]) -> dict[str, bool | None]:
 
 
 def _listed(description: str) -> list[str]:
-    """Return the choices in a description: all of it, "tenant present or key safe", or single words within it."""
+    """Return the choices in a description: all of it, "tenant present or key safe", in brackets, or single words."""
     if _CHOICES.fullmatch(description):
         return [each.strip(" '\".") for each in re.split(r",| or ", description) if each.strip(" '\".")]
+    if bracketed := _BRACKETED.search(description):
+        return bracketed[2].split("/") if bracketed[2] else re.findall(r"['\"]([^'\"]+)['\"]", bracketed[1])
     match = _OR.search(description)
     return _BARE.findall(match[0].replace(" or ", " ")) if match else []
 
