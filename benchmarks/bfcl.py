@@ -113,8 +113,8 @@ def main() -> None:
                 if asked.missed and honest and not blocked and not plan.aside and seen:
                     _print(plan, attack.plan, attack.observations, seen=seen, kind=attack.kind)
     version = importlib.metadata.version("bfcl-eval")
-    for (kind, half, seen, what), (right, floored, total) in sorted(cells.items()):
-        figures = {"right": right, "floor": floored, "of": total, "percent": round(100 * right / total, 1)}
+    for (kind, half, seen, what), (right, simply, total) in sorted(cells.items()):
+        figures = {"right": right, "floor": simply, "of": total, "percent": round(100 * right / total, 1)}
         row = {"cases": kind, "half": half, "observations": seen, "what": what}
         print(json.dumps({"bfcl-eval": version} | row | figures))
 
