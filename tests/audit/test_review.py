@@ -224,7 +224,7 @@ def test_a_monitor_that_fails_is_a_row_and_no_pass(tmp_path: Path) -> None:
     assert {row.verdict.status for row in failed} == {"error"}
     assert [row for row in found.rows if row.verdict.monitor == "watch"]
     (unread,) = found.unread
-    assert "a monitor cannot take it in: KeyError: 'nothing'" in unread
+    assert "the monitor 'remembers' cannot take in event 8 (step.answered): KeyError: 'nothing'" in unread
 
 
 def test_a_judge_that_is_the_runs_own_model_draws_a_warning(tmp_path: Path) -> None:

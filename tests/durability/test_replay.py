@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import random
 import shutil
@@ -32,13 +33,15 @@ from scaffold import (
     think,
     together,
 )
-from scaffold.errors import PlanChanged, RunHeld, StepFailed
+from scaffold.errors import PlanChanged, RunHeld, StepFailed, TraceDamaged
 from scaffold.interfaces import ReviewContext, TraceView
 from scaffold.testing import Scripted
 from scaffold.testing.effects import EffectLedger
 from scaffold.testing.judging import read_story
+from scaffold.testing.tampering import place_of, sealed_anew
 from scaffold.trace.files import FileJournal
 from scaffold.vocabulary.actions import Effect
+from scaffold.vocabulary.events import StepAnswered
 from scaffold.vocabulary.models import Request
 from scaffold.vocabulary.review import Decision, MonitorSpec, Subject, SubjectKind
 from scaffold.vocabulary.task import Oversight
@@ -303,6 +306,52 @@ def test_a_torn_last_line_is_repaired_and_reported(tmp_path: Path) -> None:
     story = read_story(run)
     assert story.faults == []
     assert [event["repaired"] for event in story.of("run.resumed")] == [again.repaired]
+
+
+DEEP = b"[" * 9_000 + b"]" * 9_000
+
+
+@pytest.mark.parametrize("kind", ["run.started", "step.asked", "step.answered", "action.proposed", "action.outcome"])
+@pytest.mark.parametrize("body", [b"[1]", b'{"asked":3,"call":7}', DEEP])
+def test_a_run_whose_chain_was_made_anew_does_not_go_on(tmp_path: Path, kind: str, body: bytes) -> None:
+    """Content of another form is named with its line, or is not what the planner asks; nothing else is done."""
+    run = agent_in(tmp_path).solve_sync(TASK).run
+    spine, content = (tmp_path / "runs" / run / name for name in ("trace.jsonl", "content.jsonl"))
+    lines = spine.read_bytes().splitlines(keepends=True)[:-1]
+    place = place_of(lines, kind)
+    forged = {"content": hashlib.sha256(bytes(16) + body).hexdigest()}
+    spine.write_bytes(
+        b"".join(
+            sealed_anew(
+                lines, lambda events: [{**each, **forged} if at == place else each for at, each in enumerate(events)]
+            )
+        )
+    )
+    contents = {json.loads(line)["seq"]: line for line in content.read_bytes().splitlines(keepends=True)}
+    contents[place + 1] = b'{"seq":%d,"salt":"%b","body":%b}\n' % (place + 1, b"0" * 32, body)
+    content.write_bytes(b"".join(line for seq, line in sorted(contents.items()) if seq <= len(lines)))
+    named = f"line {place + 1} of the trace holds what is written with no {kind}|the trace has an? (step|action), "
+    with pytest.raises((TraceDamaged, PlanChanged), match=named):
+        agent_in(tmp_path).resume_sync(run)
+    assert b"run.resumed" not in spine.read_bytes()
+
+
+def test_a_monitor_that_cannot_take_in_an_event_is_named(tmp_path: Path) -> None:
+    """It ends the run in words; neither the planner nor whoever wrote the trace is blamed."""
+
+    class Forgetful:
+        spec = MonitorSpec(name="forgetful", watches=frozenset({"action"}))
+        folds = frozenset({StepAnswered})
+
+        def fold(self, state: Any, event: Any, content: dict[str, Any]) -> Any:
+            return content["nothing"]
+
+        async def review(self, subject: Subject, view: TraceView, context: ReviewContext) -> Verdict:
+            return Verdict(decision="allow")
+
+    outcome = agent_in(tmp_path, monitors=[Forgetful()]).solve_sync(TASK)
+    said = "the monitor 'forgetful' cannot take in event 3 (step.answered): KeyError: 'nothing'"
+    assert (outcome.status, outcome.reason) == ("failed", said)
 
 
 class Fickle:

@@ -149,11 +149,14 @@ def as_written(event: Event) -> Iterator[None]:
     try:
         yield
     except MISFIT as error:
-        kind = event.__struct_config__.tag
-        raise errors.TraceDamaged(
-            f"line {event.seq} of the trace holds what is written with no {kind}: somebody made its chain anew",
-            event.seq,
-        ) from error
+        raise misfit(event) from error
+
+
+def misfit(event: Event) -> errors.TraceDamaged:
+    """Return the error for an event whose chain fits, although this is not what is written in its kind."""
+    kind = event.__struct_config__.tag
+    said = f"line {event.seq} of the trace holds what is written with no {kind}: somebody made its chain anew"
+    return errors.TraceDamaged(said, event.seq)
 
 
 class Link(msgspec.Struct, frozen=True, gc=False):

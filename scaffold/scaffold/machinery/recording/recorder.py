@@ -17,7 +17,7 @@ import msgspec
 from pydantic import BaseModel
 
 from scaffold.interfaces import Leases, Record
-from scaffold.trace.chain import GENESIS, content_line, seal
+from scaffold.trace.chain import GENESIS, MISFIT, content_line, misfit, seal
 from scaffold.trace.heads import Head
 from scaffold.vocabulary import events
 from scaffold.vocabulary.characters import cleaned
@@ -126,14 +126,21 @@ class Recorder:
         self._folds_of.clear()
 
     def adopt(self, told: Iterable[Told]) -> None:
-        """Take in events read from the journal, each with its content; call `go_on` after the last."""
+        """Take in events read from the journal, each with its content; call `go_on` after the last.
+
+        Raises:
+            TraceDamaged: an event does not have the form in which its kind is written.
+        """
         folds_of, folding = self._folds_of, self._folding
         for event, body in told:
             self.t = event.t
             kind = type(event)
             folds = folds_of.get(kind)
-            for fold in folding(kind) if folds is None else folds:
-                fold(event, body)
+            try:
+                for fold in folding(kind) if folds is None else folds:
+                    fold(event, body)
+            except MISFIT as error:
+                raise misfit(event) from error
 
     def go_on(self, read: Checked) -> None:
         """Continue after the last event that was read, and count active seconds from its own."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, BrokenPlugin
 from scaffold.machinery.asking.prompts import Templates
 from scaffold.machinery.asking.steps import Steps
 from scaffold.machinery.recording.recorder import Recorder
@@ -368,8 +368,8 @@ class _Reviewing:
         """Have the monitors fold an event; report one that cannot be folded."""
         try:
             self._reviews.take(link.event, link.content.body if link.content is not None else b"")
-        except MISFIT as error:
-            self._unread.append(f"event {link.event.seq}: a monitor cannot take it in: {_said(error)}")
+        except BrokenPlugin as error:
+            self._unread.append(str(error))
 
     async def _read(self, all_told: Any) -> None:
         for told in all_told:

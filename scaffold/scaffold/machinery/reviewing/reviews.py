@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from scaffold.errors import BudgetSpent, StepFailed, Unavailable
+from scaffold.errors import BrokenPlugin, BudgetSpent, StepFailed, Unavailable
 from scaffold.interfaces import Describes, Folds, FoldsBare, ReadsStreams
 from scaffold.machinery.asking.streams import Reading, unmade, whole
 from scaffold.machinery.at_once import at_once
@@ -55,9 +55,10 @@ _UNREAD: dict[ReasoningVisibility, int] = {"full": 0, "summary": 1, "redacted": 
 class Memory:
     """The state of one monitor in a run, or of several that share a fold."""
 
-    __slots__ = ("bare", "fold", "folds", "state")
+    __slots__ = ("bare", "fold", "folds", "name", "state")
 
     def __init__(self, monitor: Monitor) -> None:
+        self.name = monitor.spec.name
         self.state: Any = None
         self.bare: frozenset[type[Event]] = monitor.bare if isinstance(monitor, FoldsBare) else frozenset()
         folds = monitor if isinstance(monitor, Folds) else None
@@ -174,7 +175,11 @@ class Reviews:
             given: dict[str, Any] = {}
             if body and kind not in each.bare:
                 given = content = _json.decode(body) if content is None else content
-            each.state = each.fold(each.state, event, given)  # type: ignore[misc]  # only what folds is in there
+            try:
+                each.state = each.fold(each.state, event, given)  # type: ignore[misc]  # only what folds is in there
+            except Exception as error:
+                said = f"event {event.seq} ({event.__struct_config__.tag}): {type(error).__name__}: {error}"
+                raise BrokenPlugin(f"the monitor {each.name!r} cannot take in {said}") from error
 
     @cached_property
     def guards(self) -> bool:
