@@ -277,8 +277,9 @@ def _name(surroundings: Surroundings) -> str:
     return f"review-{when:%Y%m%d-%H%M%S}-{tail}"
 
 
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _unexpected(event: Event, error: Exception) -> str:
+    said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"event {event.seq}: its content has an unexpected form: {said}"
 
 
 class _Reviewing:
@@ -362,14 +363,16 @@ class _Reviewing:
         try:
             yield from telling
         except MISFIT as error:
-            self._unread.append(f"event {event.seq}: its content has an unexpected form: {_said(error)}")
+            self._unread.append(_unexpected(event, error))
 
     def _fold(self, link: Link) -> None:
-        """Have the monitors fold an event; report one that cannot be folded."""
+        """Have the monitors fold an event; report one that cannot be read, or that a monitor cannot take in."""
         try:
             self._reviews.take(link.event, link.content.body if link.content is not None else b"")
         except BrokenPlugin as error:
             self._unread.append(str(error))
+        except MISFIT as error:
+            self._unread.append(_unexpected(link.event, error))
 
     async def _read(self, all_told: Any) -> None:
         for told in all_told:
