@@ -56,6 +56,7 @@ def test_a_batch_on_two_workers_of_which_one_is_killed_gives_each_result_once(
     assert {row["id"]: row["answer"] for row in rows} == {str(n): f"done i{n}" for n in range(number)}
     effects = Counter(line.arguments["invoice"] for line in EffectLedger(office.folder / "effects").lines())
     assert effects == {f"i{n}": 1 for n in range(number)}
+    assert "workers solve these: start one with `scaffold worker`" in office.logs()
     second.send_signal(signal.SIGTERM)
     assert second.wait(30) == 0, office.logs()
     record_property(

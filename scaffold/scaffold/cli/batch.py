@@ -114,6 +114,7 @@ def batch(  # noqa: PLR0917 - click passes each by its name
                         await prepare()
                         await runner.run(items, opened)
                     else:
+                        foreground.shown.say("workers solve these: start one with `scaffold worker` and this --engine")
                         await _by_workers(engine, journal, runner, items, opened)
                 finally:
                     await shared.close()
