@@ -536,6 +536,22 @@ def test_plan_only_asks_nobody_for_what_it_will_not_do(
     assert (outcome.verdicts[0].decision, boss.asked) == ("escalate", [])
 
 
+def test_plan_only_asks_nobody_about_a_plan(world: World, watcher: type[Watcher], person: type[Person]) -> None:
+    """A plan that a person would be asked about is the answer, call by call; one that only reads is asked about."""
+
+    def planner(_: Task) -> Planning[Any]:
+        looked = yield from propose(Plan([Planned("look", {"at": "x"})]))
+        yield from propose(Plan([Planned("look", {"at": "x"}), Planned("pay", {"invoice": "i1"})]))
+        return looked
+
+    boss = person()
+    escalates = watcher(Verdict(decision="escalate"), watches=frozenset({"plan"}))
+    outcome = world.solve(planner, monitors=[escalates], approvers=[boss], plan_only=True)
+    planned = [(each["name"], each["arguments"]) for each in outcome.answer["planned"]]
+    assert planned == [("look", {"at": "x"}), ("pay", {"invoice": "i1"})]
+    assert (outcome.status, len(boss.asked), world.done) == ("solved", 1, [])
+
+
 @pytest.mark.parametrize(
     ("error", "answer", "times"),
     [

@@ -317,9 +317,8 @@ class Hosted:
             run = self._run.claim.run
             raise Waits(f"it waits for a person: answer with `scaffold approvals`, then resume the run {run}") from None
         except PlanOnly:
-            raise OnlyPlans(
-                f"{move.planned.action} would change the world, and this run only plans: it ends here"
-            ) from None
+            what_it_is = move.planned.action if isinstance(move, Act) else "this plan"
+            raise OnlyPlans(f"{what_it_is} would change the world, and this run only plans: it ends here") from None
         except asyncio.CancelledError:
             if making.is_from_within:
                 raise errors.Unavailable(f"the move at {pending.key} was cancelled by the code it called") from None

@@ -350,12 +350,7 @@ class Run:
         """
         match error:
             case PlanOnly():
-                planned = [
-                    msgspec.to_builtins(summary)
-                    for summary in self.state.actions.values()
-                    if summary.status == "planned"
-                ]
-                return await self.end("solved", answer={"planned": planned})
+                return await self.end("solved", answer={"planned": msgspec.to_builtins(self.state.planned())})
             case Parked():
                 return await self.pause("waiting", "waits for a person")
             case errors.BudgetSpent():

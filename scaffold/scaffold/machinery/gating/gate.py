@@ -116,6 +116,7 @@ class Gate:
         Raises:
             Stopped: a monitor halts the run, a refused proposal is repeated, or too many were refused.
             Parked: it waits for a person.
+            PlanOnly: it would wait for a person and change the world, in a run that only plans.
             PlanChanged: it was changed while it waited.
         """
         key, plan = pending.key, move.plan
@@ -139,6 +140,7 @@ class Gate:
         stakes = self._reviews.stakes(calls)
         decision, verdicts = await self._judge(subject, progress.digest, stakes, checked)
         if decision == "escalate":
+            self._check_plan_only(*calls)  # nobody is asked for what will not be done
             decision, verdicts = await self._ask_person(
                 subject, progress.digest, f"a plan of {len(calls)} actions", verdicts
             )
@@ -427,13 +429,13 @@ class Gate:
                 return "block", await self._refuse(key, call, progress, "block", [_blocked(spent)])
             progress.covered = ""  # the approval expired meanwhile: ask again, or count it as no answer
 
-    def _check_plan_only(self, call: ActionCall) -> None:
-        """Check that a call may be performed in this run.
+    def _check_plan_only(self, *calls: ActionCall) -> None:
+        """Check that calls may be performed in this run.
 
         Raises:
-            PlanOnly: it would change the world in a run that only plans.
+            PlanOnly: one would change the world in a run that only plans.
         """
-        if self._plan_only and self._actions[call.action].spec.effect != "read":
+        if self._plan_only and any(self._actions[call.action].spec.effect != "read" for call in calls):
             raise PlanOnly
 
     def _approved_until(self, plan: str, progress: Progress) -> float:

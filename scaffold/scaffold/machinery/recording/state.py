@@ -361,6 +361,15 @@ class RunState:
                     key=key, name=name, arguments=arguments, status="refused", reason=reason, cost=cost
                 )
 
+    def planned(self) -> list[ActionSummary]:
+        """Return the actions that are planned only, and those of plans on which nothing is decided yet."""
+        planned = [summary for summary in self.actions.values() if summary.status == "planned"]
+        for key, progress in self.progress.items():
+            if progress.fingerprint:
+                calls = json.loads(progress.asked)
+                planned += [ActionSummary(key=key, name=name, arguments=arguments) for _, name, arguments, _ in calls]
+        return planned
+
     def acted_on(self, key: str) -> str:
         """Return the identity of the action under way at a key; empty if there is none."""
         progress = self.progress.get(key)
