@@ -14,16 +14,18 @@ Source: https://c2sp.org/signed-note for the shape of the text.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from scaffold.interfaces import Answer
 from scaffold.trace.heads import is_signed_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scaffold.interfaces import Answer, Question
+    from scaffold.interfaces import Question
     from scaffold.trace.heads import Signer
 
 ORIGIN = "scaffold.approval/"
@@ -40,6 +42,15 @@ class Statement(msgspec.Struct, frozen=True):
         """Return the note's text: the whole answer except its signature, so that it fits no other answer."""
         said = msgspec.json.encode(msgspec.structs.replace(self.answer, signature=""), order="sorted")
         return f"{ORIGIN}{self.run}\n{said.decode()}\n"
+
+
+def answers_in(said: Iterable[bytes | str]) -> list[Answer]:
+    """Decode what lies in an inbox; skip what is no answer, since anybody may have put it there."""
+    found = []
+    for each in said:
+        with contextlib.suppress(ValueError, RecursionError):  # no JSON, no UTF-8, of another form, too deep
+            found.append(msgspec.json.decode(each, type=Answer))
+    return found
 
 
 def signed(run: str, answer: Answer, signer: Signer) -> Answer:

@@ -25,6 +25,7 @@ import msgspec
 
 from scaffold.errors import BadInput, ClaimLost, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Claim, Record
+from scaffold.trace.answers import answers_in
 from scaffold.trace.folders import how_it_ended
 from scaffold.trace.mending import HEADS, SPINE
 from scaffold.trace.parts import CONTENT, PART_BYTES, seq_of
@@ -360,11 +361,11 @@ class FileJournal:
             names = os.listdir(folder)  # noqa: PTH208 - asked before every action; pathlib would take most of its time
         except FileNotFoundError:
             return []
-        answers = []
+        answers: list[Answer] = []
         for name in sorted(names):
             if name.endswith(".json"):
-                with contextlib.suppress(msgspec.MsgspecError, OSError):
-                    answers.append(msgspec.json.decode(_read_small(f"{folder}/{name}"), type=Answer))
+                with contextlib.suppress(OSError):
+                    answers += answers_in([_read_small(f"{folder}/{name}")])
         if time.time_ns() - changed > _SETTLED_NS:
             self._inboxes[run] = (changed, answers)
         return answers

@@ -26,7 +26,7 @@ _SEAL = b',"hash":"'
 def first_event(folder: Path) -> Event | None:
     """Return a run's first event; None if it cannot be read."""
     with (folder / SPINE).open("rb") as file:
-        return _event(file.readline(LONGEST))
+        return event_in(file.readline(LONGEST))
 
 
 def last_event(folder: Path) -> Event | None:
@@ -40,10 +40,11 @@ def last_event(folder: Path) -> Event | None:
             file.seek(start)
             tail = file.read(size - len(tail) - start) + tail
     whole = tail[: tail.rfind(b"\n") + 1]
-    return _event(whole[whole.rfind(b"\n", 0, -1) + 1 :])
+    return event_in(whole[whole.rfind(b"\n", 0, -1) + 1 :])
 
 
-def _event(line: bytes) -> Event | None:
+def event_in(line: bytes) -> Event | None:
+    """Return the event of a line of a spine; None if it cannot be read."""
     body, sealed, _ = line.rpartition(_SEAL)
     try:
         return ev.decode(body + b"}") if sealed else None

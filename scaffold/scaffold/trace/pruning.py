@@ -146,7 +146,7 @@ def prune_mentions(folder: Path, words: Sequence[str], *, dry: bool = False) -> 
     return _prune(
         folder,
         lambda line: not holds(line, wanted, folder.name),
-        lambda raw: not _mentions(raw, raw, wanted),
+        lambda raw: not tells_of(raw, raw, wanted),
         dry=dry,
     )
 
@@ -183,10 +183,10 @@ def holds(line: bytes, wanted: Sequence[str], run: str) -> bool:
         raise BadInput(f"content of run {run} {error}") from None
     except ValueError:
         body = b""
-    return _mentions(body, line, wanted)
+    return tells_of(body, line, wanted)
 
 
-def _mentions(body: bytes, line: bytes, wanted: Sequence[str]) -> bool:
+def tells_of(body: bytes, line: bytes, wanted: Sequence[str]) -> bool:
     """Whether some JSON contains one of some words; if it is damaged, whether the line that it stands in does."""
     try:
         return mentions(msgspec.json.decode(body), wanted)

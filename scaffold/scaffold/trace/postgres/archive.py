@@ -13,19 +13,21 @@ import shutil
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-
-import msgspec
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scaffold.errors import BadInput, JournalFailed, UnknownRun, nearest
 from scaffold.interfaces import Answer, Elsewhere
-from scaffold.trace.chain import read_content
+from scaffold.trace.answers import answers_in
+from scaffold.trace.chain import MISFIT, Sealed, body_of, read_content
 from scaffold.trace.files import CONTENT, HEADS, SPINE
+from scaffold.trace.folders import event_in
 from scaffold.trace.postgres.copies import private_folder
 from scaffold.trace.postgres.database import extra, said_of
 from scaffold.trace.postgres.schema import refusal
-from scaffold.trace.sealing import VARIABLE
+from scaffold.trace.sealing import VARIABLE, NotOpened
+from scaffold.vocabulary import events as ev
 
 if TYPE_CHECKING:
     from psycopg import Connection
@@ -34,6 +36,7 @@ _CONNECT_S = 10
 _SHOWN = 5
 _AT_ONCE = 500
 _MOST_BYTES = 256 << 20
+_LONGEST_NAME, _SHOWN_OF_NAME = 255, 40  # bytes, letters
 _TABLES_MISSING = "it has no tables of scaffold: create them with `scaffold database migrate`"
 
 
@@ -89,11 +92,8 @@ class Archive:
 
     def inbox(self, run: str) -> Sequence[Answer]:
         """Return what people have said to a run; skip what is not an answer."""
-        found = []
-        for (said,) in self._rows("SELECT answer::text FROM scaffold.inbox WHERE run = %s ORDER BY id, person", (run,)):
-            with contextlib.suppress(msgspec.MsgspecError, RecursionError):
-                found.append(msgspec.json.decode(said, type=Answer))
-        return found
+        said = self._rows("SELECT answer::text FROM scaffold.inbox WHERE run = %s ORDER BY id, person", (run,))
+        return answers_in(each for (each,) in said)
 
     def elsewhere(self, since: float) -> list[Elsewhere]:
         """Return the actions of all runs begun (or proposed) since a time, unless refused or known to have failed."""
@@ -108,12 +108,13 @@ class Archive:
 
     def over(self, runs: Sequence[str]) -> dict[str, str]:
         """Return those of the runs that have ended or are paused, with their status."""
-        return dict(self._rows(_OVER, (list(runs),)))
+        lasts = {run: event_in(line.encode()) for run, line in self._rows(_OVER, (list(runs),))}
+        return {run: last.status for run, last in lasts.items() if isinstance(last, ev.Ended | ev.Paused)}
 
     def folder(self, run: str, *, brief: bool = False) -> Path:
         """Return a folder with a current copy of a run; with `brief`, of its first and last event only."""
         with self._copying:
-            folder = self._root() / ("brief" if brief else "runs") / run
+            folder = self._root() / ("brief" if brief else "runs") / _folder_name(run)
             folder.mkdir(parents=True, exist_ok=True)
             [(living, *mark)] = self._rows(_STANDS, (run,) * 3) or [(False, 0, 0)]
             copy = self._drop(folder)
@@ -157,7 +158,7 @@ class Archive:
         """Discard a run's copies, so that the next look copies it again."""
         with self._copying:
             for brief in ("brief", "runs"):
-                self._drop(self._root() / brief / run)
+                self._drop(self._root() / brief / _folder_name(run))
 
     def heads(self, run: str) -> str:
         """Return the signed heads of a run, one after another."""
@@ -273,6 +274,17 @@ def _remove(folder: Path, locks: dict[str, int], lock: int, process: int) -> Non
             os.close(descriptor)
 
 
+def _folder_name(run: str) -> str:
+    """Return the name of a run's folder: its id, unless that is no name of a folder.
+
+    Whoever can write to the database can choose an id that is a path to elsewhere, or longer than a name may be.
+    """
+    name = run.replace("%", "%25").replace("/", "%2F")
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"{name[:_SHOWN_OF_NAME]}-{sha256(run.encode()).hexdigest()}"
+    return name.replace(".", "%2E") if name in {".", ".."} else name
+
+
 # Each file of a run, and its lines. A head comes with the blank line that separates it from the next. The spine is
 # last, so that readers find the content of its events.
 _FILES = {
@@ -281,9 +293,8 @@ _FILES = {
     SPINE: "SELECT line::text FROM scaffold.events WHERE run = %s ORDER BY seq",
 }
 _OVER = """
-SELECT asked.run, last.status FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
-    SELECT kind, CASE WHEN kind IN ('run.ended', 'run.paused') THEN line ->> 'status' END AS status
-    FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC LIMIT 1) last
+SELECT asked.run, last.line::text FROM unnest(%s::text[]) AS asked (run) CROSS JOIN LATERAL (
+    SELECT kind, line FROM scaffold.events e WHERE e.run = asked.run ORDER BY seq DESC LIMIT 1) last
 WHERE last.kind IN ('run.ended', 'run.paused')
 """
 
@@ -292,15 +303,19 @@ def _arguments(run: str, said: str | None) -> dict[str, Any] | None:
     """Return a call's arguments from its content; None if it is withheld.
 
     Raises:
-        BadInput: the content is encrypted, and there is no key that opens it.
+        BadInput: the content is encrypted, and there is no key that opens it; or it is no action's.
     """
     if said is None:
         return None
     try:
-        body = msgspec.json.decode(read_content(said.encode()).body)
-    except ValueError as error:
+        arguments = body_of(read_content(said.encode()))["call"]["arguments"]
+    except (Sealed, NotOpened) as error:
         raise BadInput(f"cannot tell what run {run} did: {error}; set ${VARIABLE} to its key") from None
-    return cast("dict[str, Any]", body["call"]["arguments"])
+    except MISFIT:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise BadInput(f"cannot tell what run {run} did: the content of an action that it proposed was altered")
+    return arguments
 
 
 _STANDS = """

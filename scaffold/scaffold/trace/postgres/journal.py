@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -20,6 +20,7 @@ import msgspec
 
 from scaffold.errors import BadInput, ClaimLost, JournalFailed, RunHeld, TraceDamaged, TraceError, UnknownRun
 from scaffold.interfaces import Answer, Claim, Holder, Record
+from scaffold.trace.answers import answers_in
 from scaffold.trace.identities import acts_in, fate_of
 from scaffold.trace.postgres.archive import Archive
 from scaffold.trace.postgres.database import EVENTS, INBOX, Gone, Postgres, Refused, Taken
@@ -352,7 +353,7 @@ class PostgresJournal:
         found = await self._patiently(lambda: self._database.answers(runs))
         for run in runs:
             if run in self._lines:
-                self._inboxes[run] = _answers(said for of, said in found if of == run)
+                self._inboxes[run] = answers_in(said for of, said in found if of == run)
 
     # --- what runs act on
 
@@ -407,7 +408,7 @@ class PostgresJournal:
         except TraceDamaged as error:
             return Holder(taken.run, taken.key, "unknown", f"its trace cannot be read: {error}")
         said = await self._patiently(lambda: self._database.answers([taken.run]))
-        answers = _answers(each for _, each in said)
+        answers = answers_in(each for _, each in said)
         return fate_of(taken.run, taken.key, act, answers, identity=identity, lives=not fenced)
 
     # --- being told, and telling
@@ -449,12 +450,3 @@ def _clocks() -> tuple[float, ...]:
     """Read clocks that run on while the machine sleeps, or are set on wake-up; the loop's may do neither."""
     boot = getattr(time, "CLOCK_BOOTTIME", None)
     return (time.time(),) if boot is None else (time.time(), time.clock_gettime(boot))
-
-
-def _answers(said: Iterable[bytes]) -> list[Answer]:
-    """Decode answers; skip what is not one."""
-    found = []
-    for each in said:
-        with contextlib.suppress(msgspec.MsgspecError):
-            found.append(msgspec.json.decode(each, type=Answer))
-    return found

@@ -9,11 +9,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from scaffold.errors import RunHeld
 from scaffold.trace.folders import last_event
-from scaffold.trace.pruning import Pruned, holds, mentions, spellings
+from scaffold.trace.pruning import Pruned, holds, spellings, tells_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,7 +80,7 @@ class PostgresPruning:
             answers = [
                 (run, id_, person)
                 for id_, person, answer in said.fetchall()
-                if mentions(msgspec.json.decode(answer), wanted)
+                if tells_of(answer.encode(), answer.encode(), wanted)
             ]
             pruned.contents, pruned.answers = len(gone), len(answers)
             if not dry:
