@@ -129,8 +129,8 @@ class Assembly:
         await self.close()
 
     async def close(self) -> None:
-        """Close the backends and the sources of actions."""
-        started, self._started = self._started or self._sources, []
+        """Close the backends, and the sources of actions that were started here."""
+        started, self._started = self._started, []
         self._prepared = False
         await close_all(*started, *self._backends.values())
 

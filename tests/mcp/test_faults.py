@@ -474,6 +474,29 @@ def test_a_shared_server_stays_until_all_who_started_it_have_closed(world: Any, 
     assert len((world.folder / "listed.txt").read_text().split()) == 1 + 1  # as it was accepted, and as it was started
 
 
+def test_an_agent_that_started_no_shared_server_ends_none(world: Any, go: Any) -> None:
+    """One that was only opened, and one that is closed twice, leave it to those who use it."""
+
+    def planner(_: Task) -> Planning[str]:
+        return str((yield from act(*ECHO)).value)
+
+    async def story() -> list[Any]:
+        server = await world.accepted()
+        agents = [Scaffold(planner, monitors=["rules"], actions=[server], journal=world.folder / name) for name in "abc"]
+        async with agents[0] as one:
+            said = [await one.solve("Do it.")]
+            async with agents[1]:
+                pass
+            async with agents[2] as other:
+                said.append(await other.solve("Do it."))
+                await other.close()
+            said.append(await one.solve("Do it."))
+        return [each.answer for each in said]
+
+    assert go(story()) == ["hello"] * 3
+    assert len((world.folder / "listed.txt").read_text().split()) == 1 + 1  # as it was accepted, and as it was started
+
+
 def test_who_closes_a_shared_server_cuts_off_nobody_elses_call(world: Any, go: Any) -> None:
     """What another agent has under way ends by itself, and is not unknown because of us."""
 

@@ -85,6 +85,37 @@ def test_one_goes_to_the_folder_that_the_request_names() -> None:
     assert not allowed(request, call("cd", folder="keys"), call("book_kiln", "b", kiln="K-12"))
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("delete_folder", "Deletes a folder. Changes the current directory to its parent if need be."),
+        ("delete_folder", "Changes the current directory, which is deleted."),
+        ("cd", "Changes the current directory and deletes it."),
+        ("cd", "Changes the current directory. Deletes the old one."),
+        ("run", "Runs a script. It changes the working directory first."),
+    ],
+)
+def test_a_tool_that_does_more_than_going_is_no_step(name: str, says: str) -> None:
+    """Whatever else its name or its description has."""
+    tools = Toolbox(TOOLS["list_orders"], tool(name, says, folder="string"))
+    assert not tools.allowed("List the orders in the folder 'plans'.", tools.call(name, folder="plans"))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("delete_login", "Deletes a member's login."),
+        ("close_account", "Authenticates a member."),
+        ("account", "Authenticates a member, then closes the account."),
+    ],
+)
+def test_a_tool_that_does_more_than_signing_in_is_no_step(name: str, says: str) -> None:
+    """The credentials that the user gave are no reason to call it."""
+    tools = Toolbox(TOOLS["list_orders"], tool(name, says, username="string", password="string"))
+    request = "List the orders. My username is ann and my password is Zx81."
+    assert not tools.allowed(request, tools.call(name, username="ann", password="Zx81"))
+
+
 def test_the_words_of_an_arguments_name_are_not_its_value() -> None:
     """Nor is "I"."""
     orders = call("list_orders", "r", seen=[{"order_id": 12446}])

@@ -43,7 +43,11 @@ _BRACKETED = re.compile(r"\[((?:['\"][^'\"\]]+['\"],? ?){2,})\]|\((\w+(?:/\w+)+)
 # Ends a sentence or a label in a description.
 _ENDED = re.compile(r"[.:]\s+")
 _SIGNING_IN = frozenset(map(stem, ("login", "logon", "signin", "authenticate")))
-_GOING = re.compile(r"\bchanges? (?:the )?(?:current |working )+(?:directory|folder)\b")
+_GOING = re.compile(r"changes? (?:the )?(?:current |working )+(?:directory|folder)\b")
+_MOVING = frozenset({"change", "go", "navigate", "set", "switch"})
+# A further act: "Signs in and closes the account", "Changes the folder. Deletes the old one."
+_ALSO = re.compile(r"(?:\b(?:and|then|before|after|or) |[,;:] )(?:then |it |also |and )*(\w+)")
+_NEXT = re.compile(r"[.;] (?:it |also |then )*(\w+s)\b")
 # "tenant present or key safe", and nothing else: no example, no article.
 _CHOICE = r"['\"]?(?!an? |the |e\.g|any |no )[\w-]+(?: [\w-]+){0,2}['\"]?"
 _CHOICES = re.compile(rf"{_CHOICE}(?:, ?{_CHOICE})*,? or {_CHOICE}\.?")
@@ -201,8 +205,8 @@ def read_tool(
         options=_options(parameters),
         told=acted_on,
         final=is_final(description),
-        signs_in=bool(_SIGNING_IN & {*map(stem, parts), *map(stem, first_words[:1])}),
-        goes=bool(_GOING.search(plain(description))),
+        signs_in=bool(_SIGNING_IN & {*map(stem, parts), *map(stem, first_words[:1])}) and _is_all(parts, description),
+        goes=bool(_GOING.match(plain(description).strip())) and _is_all(parts, description),
         said=stem(first_words[0]) if first_words and first_words[0] not in LIGHT else "",
     )
 
@@ -234,6 +238,13 @@ def _besides(description: str) -> frozenset[str]:
     """Return further acts in a description, such as "Makes an invoice and mails it to the customer"."""
     also = frozenset(act for verb in _AND_DOES.findall(plain(description)) for act in ACTS.get(stem(verb), ()))
     return also & {"send"}
+
+
+def _is_all(parts: Sequence[str], description: str) -> bool:
+    """Whether a tool does nothing besides: its name has no other verb, its description no further act."""
+    said = plain(description)
+    further = (*_ALSO.findall(said.partition(". ")[0]), *_NEXT.findall(said))
+    return set(parts) & BASES <= _MOVING and not any(stem(verb) in ACTS for verb in further)
 
 
 @lru_cache(maxsize=1024)
