@@ -460,6 +460,26 @@ async def test_an_error_that_a_tool_turns_into_its_result_is_an_error(front: Fro
     assert front.statuses(run) == [("pay", "unknown")] * 2
 
 
+async def test_a_tool_keeps_what_it_remembers(front: Front) -> None:
+    """Also one that turns its errors into results: it is the tool itself that is called, not a copy."""
+
+    class Pay(BaseTool):
+        name: str = "pay"
+        description: str = "Pay an invoice."
+        handle_tool_error: bool = True
+        calls: int = 0
+
+        def _run(self, invoice: str) -> str:
+            self.calls += 1
+            return f"paid {invoice} as number {self.calls}"
+
+    pay = Pay()
+    async with front.gate(actions_of([pay])).run("pay") as run:
+        agent = create_agent(model({"invoice": "i1"}), gated(run, [pay]))
+        await agent.ainvoke(GO)
+    assert pay.calls == 1
+
+
 async def test_arguments_that_do_not_fit_are_refused(front: Front) -> None:
     """With what is wrong, and nothing is called; half a character, which models can say, no trace could hold."""
     pay = paying(front)

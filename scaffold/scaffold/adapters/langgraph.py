@@ -233,11 +233,14 @@ class _Body:
     async def __call__(self, arguments: dict[str, Any], carried: Carried) -> Any:
         config, call = carried.context or (None, None)
         given: Any = {**arguments, **carried.beside}
-        if call is not None:
-            given = {"type": "tool_call", "name": self._tool.name, "args": given, "id": call}
         handled: list[Any] = []
+        tool = self._tool
+        if call is not None:
+            given = {"type": "tool_call", "name": tool.name, "args": given, "id": call}
+        else:  # its result will not say whether it is one of those errors
+            tool = _noting(tool, handled)
         try:
-            result = await _noting(self._tool, handled).ainvoke(given, config)
+            result = await tool.ainvoke(given, config)
         except GraphBubbleUp as error:
             carried.turned = error
             raise
@@ -249,7 +252,7 @@ class _Body:
 
 
 def _noting(tool: BaseTool, handled: list[Any]) -> BaseTool:
-    """A tool that keeps a note of the errors that it turns into results, since for the gate they are none."""
+    """A copy of a tool that keeps a note of the errors that it turns into results, since for the gate they are none."""
 
     def noting(flag: Any) -> Any:
         def note(error: Exception) -> Any:
