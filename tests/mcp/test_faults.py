@@ -482,7 +482,8 @@ def test_an_agent_that_started_no_shared_server_ends_none(world: Any, go: Any) -
 
     async def story() -> list[Any]:
         server = await world.accepted()
-        agents = [Scaffold(planner, monitors=["rules"], actions=[server], journal=world.folder / name) for name in "abc"]
+        folders = (world.folder / name for name in "abc")
+        agents = [Scaffold(planner, monitors=["rules"], actions=[server], journal=folder) for folder in folders]
         async with agents[0] as one:
             said = [await one.solve("Do it.")]
             async with agents[1]:
