@@ -13,7 +13,7 @@ import pytest
 
 from scaffold import Scaffold, Task
 from scaffold.cli import main
-from scaffold.errors import BadInput
+from scaffold.errors import BadInput, RunHeld
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.tampering import Careful, pay, paying
 from scaffold.trace.elsewhere import elsewhere
@@ -135,3 +135,20 @@ def test_copies_that_make_room_remove_nothing_else(url: str, tmp_path: Path, mon
     for run in (str(tmp_path), waiting_run(url)):
         archive.folder(run)
     assert (tmp_path / "keep").read_text() == "precious"
+
+
+def test_a_lease_without_end_is_told_as_one(url: str) -> None:
+    """With the run and who holds it; it can be stopped all the same."""
+    run = waiting_run(url)
+    changed(url, "UPDATE scaffold.runs SET leased_until = 'infinity', owner = 'eve' WHERE run = %(run)s", run=run)
+    with pytest.raises(RunHeld, match=rf"run {run} is being written by another process \(eve\)"):
+        asyncio.run(PostgresJournal(url).claim(run, "a"))
+    assert main(["stop", run, "--runs", url]) == 0
+
+
+def test_an_id_is_listed_as_one_plain_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """It moves no cursor, and looks like no other run's line."""
+    changed(url, "INSERT INTO scaffold.runs (run, owner, epoch) VALUES (%(run)s, '', 1)", run="a\x1b[2J\nb  solved")
+    capsys.readouterr()
+    assert main(["audit", "list", "--runs", url]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1

@@ -19,7 +19,7 @@ from scaffold.batch.results import Results
 from scaffold.errors import BadInput, JournalFailed
 from scaffold.interfaces import Answer, Journal, Record
 from scaffold.testing.journal_conformance import JournalConformance, Writing
-from scaffold.trace.files import CONTENT, HEADS, SPINE, FileJournal
+from scaffold.trace.files import CONTENT, HEADS, INBOX, SPINE, FileJournal
 from scaffold.trace.mending import CUT
 from scaffold.trace.pruning import prune_content, prune_run
 from scaffold.vocabulary import events as ev
@@ -223,6 +223,18 @@ def test_an_answer_stays_in_its_inbox(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match="cannot be trusted"):
         asyncio.run(FileJournal(tmp_path / "runs").post("r", Answer(id=name, digest="", granted=True)))
     assert [*tmp_path.rglob("*.json")] == []
+
+
+def test_what_is_no_answer_in_an_inbox_is_passed_over(tmp_path: Path) -> None:
+    """Whoever can write to the inbox can keep no run from reading the answers in it."""
+    journal, answer = FileJournal(tmp_path), Answer(id="q", digest="d", granted=True)
+    inbox = tmp_path / "r" / INBOX
+    inbox.mkdir(parents=True)
+    deep = b'{"id":"x","digest":"y","more":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    for number, said in enumerate((deep, b'{"id":"\xff","digest":"y"}', b"5", b"")):
+        (inbox / f"{number}.json").write_bytes(said)
+    asyncio.run(journal.post("r", answer))
+    assert list(journal.inbox("r")) == [answer]
 
 
 @pytest.mark.parametrize("name", [CONTENT, SPINE, HEADS])

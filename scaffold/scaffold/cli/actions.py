@@ -152,7 +152,7 @@ class _Condition:
                 return said
             why = f"it gives {said!r}, neither true nor false"
         self.unfit += 1
-        self.such = self.such or f"{plain(each.action)} at {plain(each.key)} of {each.run}: {plain(why)}"
+        self.such = self.such or f"{plain(each.action)} at {plain(each.key)} of {plain(each.run)}: {plain(why)}"
         return False
 
 
@@ -168,4 +168,4 @@ def _told(each: Acted) -> str:
             said += f", {verb} by {' and '.join(map(plain, people))}"
     if each.undoes:
         said += f", undoes {plain(each.undoes)}"
-    return f"{date(each.at)}  {each.run}  {plain(each.key):<6}  {each.status:<9}  {said}"
+    return f"{date(each.at)}  {plain(each.run)}  {plain(each.key):<6}  {each.status:<9}  {said}"

@@ -49,7 +49,7 @@ def list_(run: str | None, as_json: bool, runs: Path | None) -> None:
         asked = each.question
         state = "" if each.state == "open" else f" ({each.state})"
         what = what_is_asked(asked.title, asked.detail.get("calls"), 80)
-        click.echo(f"{asked.run}  {plain(asked.id)}  {asked.kind:<9} {_left(each):<11} {what}{state}")
+        click.echo(f"{plain(asked.run)}  {plain(asked.id)}  {asked.kind:<9} {_left(each):<11} {what}{state}")
 
 
 @approvals.command()

@@ -51,7 +51,7 @@ def list_(as_json: bool, runs: Path | None) -> None:
     if not found:
         click.echo(f"no runs in {journal.name}")
     for row in found:
-        click.echo(f"{row['run']}  {row['status']:<11}  {row['events']:>6} events  {row['planner']}")
+        click.echo(f"{plain(row['run'])}  {row['status']:<11}  {row['events']:>6} events  {row['planner']}")
 
 
 def _row(journal: KeptRuns, run: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from scaffold.cli.options import ago, journal_at, json_option, runs_option
-from scaffold.cli.speech import json_text
+from scaffold.cli.speech import json_text, plain
 from scaffold.errors import count
 
 if TYPE_CHECKING:
@@ -66,11 +66,11 @@ def prune(
         click.echo(json_text([msgspec.to_builtins(each) for each in pruned]))
     for each in () if as_json else pruned:
         if each.passed_over:
-            click.echo(f"{each.run}: skipped: {each.passed_over}")
+            click.echo(f"{plain(each.run)}: skipped: {each.passed_over}")
         else:
             what = "the whole run" if each.gone else f"the content of {count(each.contents, 'event')}"
             answers = f" and {count(each.answers, 'answer')}" if each.answers else ""
-            click.echo(f"{each.run}: {'removed' if yes else 'would remove'} {what}{answers}")
+            click.echo(f"{plain(each.run)}: {'removed' if yes else 'would remove'} {what}{answers}")
     if not as_json and not pruned:
         click.echo("nothing to remove")
     elif not as_json and not yes:

@@ -63,9 +63,10 @@ async def _post_all(journal: KeptRuns, runs: Sequence[str]) -> int:
 
 
 async def _post(journal: KeptRuns, run: str) -> None:
+    from scaffold.cli.speech import plain
     from scaffold.cli.terminal import who
     from scaffold.interfaces import Answer
     from scaffold.trace.answers import STOP
 
     await journal.post(run, Answer(id=STOP, digest="", by=who()))
-    click.echo(f"{run} stops before its next action")
+    click.echo(f"{plain(run)} stops before its next action")

@@ -500,7 +500,9 @@ _CLAIM = """
 UPDATE scaffold.runs SET owner = %s, epoch = epoch + 1, leased_until = clock_timestamp() + make_interval(secs => %s)
 WHERE run = %s AND (leased_until IS NULL OR leased_until < clock_timestamp() OR owner = %s) RETURNING epoch
 """
-_WHO = "SELECT owner, extract(epoch FROM leased_until - clock_timestamp()) FROM scaffold.runs WHERE run = %s"
+_WHO = """
+SELECT owner, extract(epoch FROM leased_until) - extract(epoch FROM clock_timestamp()) FROM scaffold.runs WHERE run = %s
+"""
 _RENEW = """
 UPDATE scaffold.runs r SET leased_until = clock_timestamp() + make_interval(secs => %s)
 FROM unnest(%s::text[], %s::bigint[]) AS held (run, epoch)
