@@ -141,7 +141,9 @@ def test_every_reader_of_a_forged_beginning_names_its_line(solve: Command, evide
 
 
 @pytest.mark.parametrize("kind", ["action.proposed", "action.outcome"])
-@pytest.mark.parametrize("body", [b"[1]", b'{"call":{"action":3,"arguments":{}}}', b'{"call":7,"identity":7}', DEEP])
+@pytest.mark.parametrize(
+    "body", [b"[1]", b'{"call":{"action":3,"arguments":{}}}', b'{"call":7,"identity":7}', b'"\xff\xfe"', DEEP]
+)
 def test_what_was_done_is_read_again_or_named(solve: Command, evidence: Evidence, kind: str, body: bytes) -> None:
     """A review of a forged run ends in a line, or tells what it could not read; so do its figures, and its settling."""
     forged(evidence, kind, body)

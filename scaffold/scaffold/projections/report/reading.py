@@ -8,7 +8,7 @@ import msgspec
 
 from scaffold.errors import NewerTrace, TraceDamaged
 from scaffold.interfaces import Record
-from scaffold.trace.chain import Chain, body_of
+from scaffold.trace.chain import MISFIT, Chain, body_of
 from scaffold.trace.records import read_files
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Reading:
             return Told(link.event, {}, "withheld")
         try:
             body: Any = body_of(link.content)
-        except (msgspec.DecodeError, RecursionError):
+        except MISFIT:
             body = None
         if not isinstance(body, dict):
             return Told(link.event, {}, "altered")
