@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, get_args, runtime_checkable
 
 import msgspec
 from pydantic import ValidationError
@@ -87,6 +87,14 @@ class Built(NamedTuple):
     document: Document
 
 
+@runtime_checkable
+class _Held(Protocol):
+    """A source that stays until all who have prepared it have closed it."""
+
+    def release(self) -> None:
+        """Forget who has: the next `close` ends it."""
+
+
 class Shared:
     """Backends and sources of actions shared by several agents, one for each distinct description or reference."""
 
@@ -119,8 +127,11 @@ class Shared:
             self._sources.append((None, [source]))
 
     async def close(self) -> None:
-        """Close the backends and the sources."""
+        """Close the backends and the sources; the agents that shared them are not closed by themselves."""
         sources = [source for _, sources in self._sources for source in sources]
+        for source in sources:
+            if isinstance(source, _Held):
+                source.release()
         await close_all(*sources, *(backend for _, backend in self._made))
 
 

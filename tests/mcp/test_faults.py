@@ -15,6 +15,7 @@ from scaffold import Planning, Scaffold, Task, act
 from scaffold.errors import BadInput, NotPerformed
 from scaffold.interfaces import Answer, Question
 from scaffold.mcp import McpServer
+from scaffold.taskfile import Shared
 
 _OF_ANOTHER_TIME = """
 import json, sys
@@ -496,6 +497,23 @@ def test_an_agent_that_started_no_shared_server_ends_none(world: Any, go: Any) -
 
     assert go(story()) == ["hello"] * 3
     assert len((world.folder / "listed.txt").read_text().split()) == 1 + 1  # as it was accepted, and as it was started
+
+
+def test_a_server_that_task_files_share_ends_with_what_they_share(world: Any, go: Any) -> None:
+    """Though none of their agents, of which a batch or a worker may have many, is closed by itself."""
+
+    async def story() -> None:
+        server = await world.accepted()
+        shared = Shared()
+        shared.found(server)
+        for name in "ab":
+            await Scaffold("direct", monitors=["rules"], actions=[server], journal=world.folder / name).prepare()
+        await shared.close()
+        async with server:
+            pass
+
+    go(story())
+    assert len((world.folder / "listed.txt").read_text().split()) == 1 + 2  # it had to be started again
 
 
 def test_who_closes_a_shared_server_cuts_off_nobody_elses_call(world: Any, go: Any) -> None:

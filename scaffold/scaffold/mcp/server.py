@@ -213,6 +213,10 @@ class McpServer:
             finally:
                 await live.close()
 
+    def release(self) -> None:
+        """Forget who has prepared it in this event loop: the next `close` ends it."""
+        self._here.holders = 0
+
     @property
     def _here(self) -> _Running:
         """What it is in the running event loop; outside one it runs nowhere."""
