@@ -485,7 +485,7 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
     """Read from its first event what a run was started with.
 
     Raises:
-        TraceDamaged: the first event is missing, withheld or altered.
+        TraceDamaged: the first event is missing, withheld, altered or another run's.
     """
     from scaffold.errors import TraceDamaged
     from scaffold.trace.chain import Chain, as_written, body_of, withheld
@@ -497,6 +497,10 @@ async def read_start(journal: Journal, run: str) -> tuple[Task, dict[str, Any]]:
             link = Chain().follow(record)
             if link.content is None:
                 why = withheld(record)
+                break
+            of = getattr(link.event, "run", run)  # an event of another kind has none, and no task either
+            if of != run:
+                why = f"it is the trace of run {of}"
                 break
             with as_written(link.event):
                 content = body_of(link.content)

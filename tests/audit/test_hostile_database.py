@@ -13,7 +13,7 @@ import pytest
 
 from scaffold import Scaffold, Task
 from scaffold.cli import main
-from scaffold.errors import BadInput, RunHeld
+from scaffold.errors import BadInput, RunHeld, TraceDamaged
 from scaffold.testing.cluster import Cluster
 from scaffold.testing.tampering import Careful, pay, paying
 from scaffold.trace.elsewhere import elsewhere
@@ -152,3 +152,15 @@ def test_an_id_is_listed_as_one_plain_line(url: str, capsys: pytest.CaptureFixtu
     capsys.readouterr()
     assert main(["audit", "list", "--runs", url]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_run_under_another_id_does_not_go_on(url: str) -> None:
+    """What a person has approved for one run is not done once more by a copy of its rows."""
+    run, copy = waiting_run(url), "20300101-000000-copy"
+    changed(url, "INSERT INTO scaffold.runs (run, owner, epoch) VALUES (%(copy)s, '', 1)", copy=copy)
+    for table, columns in (("events", "seq, kind, line"), ("content", "seq, line")):
+        rows = f"SELECT %(copy)s, {columns} FROM scaffold.{table} WHERE run = %(run)s"  # noqa: S608 - both are ours
+        changed(url, f"INSERT INTO scaffold.{table} {rows}", run=run, copy=copy)
+    agent = Scaffold(paying, actions=[pay], monitors=[Careful()], journal=PostgresJournal(url))
+    with pytest.raises(TraceDamaged, match=f"it is the trace of run {run}"):
+        agent.resume_sync(copy)
