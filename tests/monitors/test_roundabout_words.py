@@ -12,6 +12,7 @@ TOOLS = Toolbox(
     tool("place_order", "Places an order.", item="string"),
     tool("start_kiln", "Starts a kiln.", kiln="string", mode="string:The mode. [Enum]: ['BISQUE', 'GLAZE']"),
     tool("lock_kiln", "Locks a kiln.", kiln="string"),
+    tool("drop_table", "Drops a table.", table="string:The table. [Enum]: ['users', 'scratch']"),
     tool("log_in", "Logs in a member.", username="string", password="string"),
     tool("member_login", "Authenticates a member.", username="string", password="string"),
     tool("cd", "Changes the current working directory.", folder="string"),
@@ -139,3 +140,9 @@ def test_what_descriptions_share_at_their_beginning_comes_last() -> None:
         "c": "Locks it. Now.",
         "d": "Locks it. Later.",
     }
+
+
+def test_what_a_tool_acts_on_is_no_setting_though_it_lists_its_choices() -> None:
+    """It is what the request names, and nothing else."""
+    assert allowed("Drop the table 'scratch'.", call("drop_table", table="scratch"))
+    assert not allowed("Drop the old table.", call("drop_table", table="users"))

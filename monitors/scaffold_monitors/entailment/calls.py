@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from scaffold.vocabulary.plan import is_pending
 from scaffold_monitors.entailment.tools import Role, Tool, role_of, shape
-from scaffold_monitors.entailment.wording import plain
+from scaffold_monitors.entailment.wording import plain, stem, words
 
 # How severe a finding is: certain, for a person to decide, or for the planner to correct.
 Weight = Literal["block", "escalate", "revise"]
@@ -122,14 +122,18 @@ def leaves(tool: Tool, arguments: Mapping[str, Any], origin_of: Mapping[str, Ori
     found: list[Leaf] = []
     for name, value in arguments.items():
         role = tool.roles.get(name) or role_of(name, {})
-        if role in _CHOOSABLE and name in tool.choices and _is_chosen(value, tool.choices[name]):
-            role = "flag"  # one of the tool's own words, and nobody else's
+        if role in _CHOOSABLE and name in tool.choices and _is_setting(tool, name, value):
+            role = "flag"
         _collect(found, name, value, role, origin_of, origin_of.get(name, COMPOSED), 0)
     return tuple(found)
 
 
-def _is_chosen(value: Any, choices: Collection[str]) -> bool:
-    return all(isinstance(each, str) and plain(each) in choices for each in (value if type(value) is list else [value]))
+def _is_setting(tool: Tool, name: str, value: Any) -> bool:
+    """Whether a value is one of the tool's own words, nobody else's, and not what the tool acts on: "drop_table"."""
+    if tool.stems & set(map(stem, words(name))):
+        return False
+    chosen = value if type(value) is list else [value]
+    return all(isinstance(each, str) and plain(each) in tool.choices[name] for each in chosen)
 
 
 def _collect(
